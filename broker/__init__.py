@@ -1,0 +1,1 @@
+"""Issue just-in-time credentials to AI agents, and take them away again."""

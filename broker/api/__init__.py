@@ -1,0 +1,1 @@
+"""HTTP: one file per noun, thin; what happens is in the use cases."""

@@ -1,0 +1,55 @@
+"""`/v1/agents`: who is registered, and where they stand."""
+
+from typing import Any
+
+from litestar import Request, get
+
+from broker import standing as lifecycle
+from broker.callers import Callers
+from broker.feed.follower import Follower
+from broker.leases import Leases
+from broker.registry.registry import Agent, Registry
+from broker.standing import Standing
+
+
+@get("/v1/agents")
+async def list_agents(
+    request: Request[Any, Any, Any], callers: Callers, registry: Registry, standing: Standing
+) -> dict[str, Any]:
+    """List every agent of the registry."""
+    await callers.operator(request.headers.get("authorization"), "watch")
+    agents = [registry.agent(name) for name in sorted(registry.content.agents)]
+    return {"agents": [_shown(agent, standing) for agent in agents], "cursor": None}
+
+
+@get("/v1/agents/{name:str}")
+async def show(
+    request: Request[Any, Any, Any],
+    name: str,
+    callers: Callers,
+    registry: Registry,
+    standing: Standing,
+    leases: Leases,
+    follower: Follower,
+) -> dict[str, Any]:
+    """Show one agent, with how many leases it holds."""
+    await callers.operator(request.headers.get("authorization"), "watch")
+    agent = registry.agent(name)
+    live = await leases.count_live(follower.standpoint().picture.epoch, name)
+    return {**_shown(agent, standing), "live_leases": live}
+
+
+def _shown(agent: Agent, standing: Standing) -> dict[str, Any]:
+    record = agent.record
+    return {
+        "name": agent.name,
+        "status": lifecycle.status(agent, standing.today()),
+        "missing": record.missing,
+        "owner": record.owner,
+        "purpose": record.purpose,
+        "environment": record.environment,
+        "workloads": [selector.spiffe for selector in record.workloads],
+        "tasks": record.tasks,
+        "ends": record.ends,
+        "review_by": record.review_by,
+    }

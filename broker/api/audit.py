@@ -1,0 +1,26 @@
+"""`GET /v1/audit/events`: what happened, oldest first."""
+
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, get
+
+from broker.audit import Audit, Entry
+from broker.callers import Callers
+
+JSON_LINES = "application/x-ndjson"
+
+
+@get("/v1/audit/events")
+async def list_events(request: Request[Any, Any, Any], callers: Callers, audit: Audit, cursor: str = "") -> Response[bytes]:
+    """Return records after the cursor, as JSON or as JSON lines; the last line's cursor is where to go on."""
+    await callers.operator(request.headers.get("authorization"), "audit:read")
+    entries = [_shown(entry) for entry in await audit.read(cursor)]
+    if request.headers.get("accept") == JSON_LINES:
+        return Response(b"".join(msgspec.json.encode(entry) + b"\n" for entry in entries), media_type=JSON_LINES)
+    last = entries[-1]["cursor"] if entries else cursor or None
+    return Response(msgspec.json.encode({"events": entries, "cursor": last}), media_type="application/json")
+
+
+def _shown(entry: Entry) -> dict[str, Any]:
+    return {"cursor": entry.cursor, "time": entry.time, **msgspec.to_builtins(entry.record)}

@@ -1,0 +1,32 @@
+"""What clients and verifiers discover: server metadata (RFC 8414) and the token keys (RFC 7517)."""
+
+from typing import Any
+
+from litestar import Response, get
+
+from broker.api.token import CLIENT_CREDENTIALS
+from broker.keys import Keys
+from scopes.claims import DETAIL_TYPE
+
+_FRESH = {"Cache-Control": "public, max-age=60"}
+
+
+@get("/.well-known/oauth-authorization-server")
+async def server_metadata(issuer: str) -> Response[dict[str, Any]]:
+    """Describe the authorization server (RFC 8414 §2)."""
+    document: dict[str, Any] = {
+        "issuer": issuer,
+        "token_endpoint": f"{issuer}/oauth/token",
+        "jwks_uri": f"{issuer}/oauth/jwks.json",
+        "grant_types_supported": [CLIENT_CREDENTIALS],
+        "response_types_supported": [],
+        "token_endpoint_auth_methods_supported": ["spiffe_jwt"],
+        "authorization_details_types_supported": [DETAIL_TYPE],
+    }
+    return Response(document, headers=_FRESH)
+
+
+@get("/oauth/jwks.json")
+async def token_keys(keys: Keys) -> Response[bytes]:
+    """Publish the keys that verify tokens."""
+    return Response(keys.token_jwks, media_type="application/jwk-set+json", headers=_FRESH)

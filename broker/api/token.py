@@ -1,0 +1,141 @@
+"""`POST /oauth/token`: the form becomes a request, the answer becomes JSON."""
+
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl
+
+import msgspec
+from litestar import Request, Response, post
+
+from broker.errors import InvalidAuthorizationDetails, InvalidClient, InvalidRequest, InvalidTarget, UnsupportedGrantType
+from broker.errors import InvalidScope as InvalidScopeAsked
+from broker.exchange import Exchange, TokenRequest
+from broker.issuer import Issued
+from broker.tasks import Declaration
+from scopes import claims, strict_json
+from scopes.claims import Detail
+from scopes.errors import InvalidDocument, InvalidScope
+from scopes.scope import Resource, Scope
+
+FORM = "application/x-www-form-urlencoded"
+JWT_SPIFFE = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
+CLIENT_CREDENTIALS = "client_credentials"
+MAX_BODY = 32 * 1024
+_MAX_PARAMETER = 16 * 1024
+
+Parameters = dict[str, str]
+
+
+class _Asked(NamedTuple):
+    scope: Scope
+    by_details: bool
+
+
+@post("/oauth/token", status_code=200)
+async def token(request: Request[Any, Any, Any], exchange: Exchange) -> Response[bytes]:
+    """Exchange an assertion and a task for a token (RFC 6749 §4.4, RFC 7523, RFC 9396)."""
+    issued = await exchange(parse(await _form(request)))
+    return Response(msgspec.json.encode(_answer(issued)), media_type="application/json", headers={"Cache-Control": "no-store"})
+
+
+def parse(parameters: Parameters) -> TokenRequest:
+    """Read the parameters; raise the error of the contract for whatever is missing, unknown in value or too much."""
+    grant = parameters.get("grant_type")
+    if grant is None:
+        raise InvalidRequest("grant_type is missing")
+    if grant != CLIENT_CREDENTIALS:
+        raise UnsupportedGrantType(f"grant_type has to be {CLIENT_CREDENTIALS}")
+    asked = _asked(parameters)
+    declaration = parameters.get("task_declaration")
+    if declaration is not None and "task" in parameters:
+        raise InvalidRequest("send task or task_declaration, not both")
+    return TokenRequest(
+        unverified_assertion=_assertion(parameters),
+        scope=asked.scope,
+        client_id=parameters.get("client_id"),
+        task=parameters.get("task"),
+        declaration=_declaration(declaration) if declaration is not None else None,
+        audience=parameters.get("resource"),
+        ttl=_seconds(parameters.get("requested_ttl")),
+        by_details=asked.by_details,
+    )
+
+
+async def _form(request: Request[Any, Any, Any]) -> Parameters:
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
+        raise InvalidRequest(f"the body has to be {FORM}")
+    try:
+        body = (await request.body()).decode("utf-8")
+        pairs = parse_qsl(body, keep_blank_values=True, strict_parsing=True, max_num_fields=50, errors="strict")
+    except ValueError:
+        raise InvalidRequest("the body is not a form") from None
+    return _once(pairs)
+
+
+def _once(pairs: list[tuple[str, str]]) -> Parameters:
+    parameters: Parameters = {}
+    for name, value in pairs:
+        if name in parameters:
+            raise (InvalidTarget if name == "resource" else InvalidRequest)(f"{name!a} stands twice")
+        parameters[name] = value
+    # A parameter without a value counts as left out (RFC 6749 §3.2).
+    return {name: value for name, value in parameters.items() if value}
+
+
+def _assertion(parameters: Parameters) -> str:
+    if parameters.get("client_assertion_type") != JWT_SPIFFE:
+        raise InvalidClient(f"client_assertion_type has to be {JWT_SPIFFE}")
+    assertion = parameters.get("client_assertion")
+    if assertion is None:
+        raise InvalidClient("client_assertion is missing: send your JWT-SVID")
+    return assertion
+
+
+def _asked(parameters: Parameters) -> _Asked:
+    text, details = parameters.get("scope"), parameters.get("authorization_details")
+    if (text is None) == (details is None):
+        raise InvalidRequest("send scope or authorization_details, and not both")
+    if details is not None:
+        return _Asked(_scope_of_details(details), by_details=True)
+    try:
+        return _Asked(Scope.parse(text or ""), by_details=False)
+    except InvalidScope as error:
+        raise InvalidScopeAsked(f"{error}; a token is for one action on one resource") from None
+
+
+def _scope_of_details(unverified_text: str) -> Scope:
+    try:
+        (detail,) = strict_json.decode(unverified_text.encode(), type=tuple[Detail], max_bytes=_MAX_PARAMETER)
+        fields = f"[{','.join(detail.datatypes)}]" if detail.datatypes is not None else ""
+        scope = Scope.parse(f"{Resource.parse(detail.identifier)}#{detail.actions[0]}{fields}")
+    except (InvalidDocument, InvalidScope) as error:
+        raise InvalidAuthorizationDetails(f"one object, one action, one location: {error}") from None
+    if detail.type != claims.DETAIL_TYPE:
+        raise InvalidAuthorizationDetails(f"type has to be {claims.DETAIL_TYPE}")
+    return scope
+
+
+def _declaration(unverified_text: str) -> Declaration:
+    try:
+        return strict_json.decode(unverified_text.encode(), type=Declaration, max_bytes=_MAX_PARAMETER)
+    except InvalidDocument as error:
+        raise InvalidRequest(f"task_declaration: {error}") from None
+
+
+def _seconds(text: str | None) -> int | None:
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal() and len(text) <= 9 and int(text) > 0):
+        raise InvalidRequest("requested_ttl is a whole number of seconds above zero")
+    return int(text)
+
+
+def _answer(issued: Issued) -> dict[str, Any]:
+    return {
+        "access_token": issued.access_token,
+        "token_type": "Bearer",
+        "expires_in": issued.expires_in,
+        "scope": issued.scope,
+        "authorization_details": [claims.as_members(issued.detail)],
+        "lease_id": issued.lease_id,
+        "task_id": issued.task_id,
+    }

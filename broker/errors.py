@@ -1,0 +1,99 @@
+"""Why the broker refuses: one tree, a class per decision the caller can take, stable codes, no HTTP.
+
+The message reaches the caller: it says what to do and never holds a secret, a token or somebody else's data.
+"""
+
+
+class BrokerError(Exception):
+    """Whatever the broker refuses to do."""
+
+    code = "server_error"
+
+    def __init__(self, message: str, *, reason: str = "", policies: tuple[str, ...] = (), retry_after: int = 0) -> None:
+        """Say why; `reason` is from a closed list, `policies` are the ids that decided, `retry_after` is in seconds."""
+        super().__init__(message)
+        self.reason = reason or self.code
+        self.policies = policies
+        self.retry_after = retry_after
+
+
+class InvalidRequest(BrokerError):
+    """The request is malformed."""
+
+    code = "invalid_request"
+
+
+class UnsupportedGrantType(BrokerError):
+    """The token endpoint does not know this grant."""
+
+    code = "unsupported_grant_type"
+
+
+class InvalidClient(BrokerError):
+    """The caller did not prove who it is."""
+
+    code = "invalid_client"
+
+
+class InvalidGrant(BrokerError):
+    """The task the request builds on is unknown, closed, or somebody else's."""
+
+    code = "invalid_grant"
+
+
+class UnauthorizedClient(BrokerError):
+    """The agent is known and may not ask for tokens now."""
+
+    code = "unauthorized_client"
+
+
+class InvalidScope(BrokerError):
+    """What is asked for does not exist in the catalogue, or is more than one thing."""
+
+    code = "invalid_scope"
+
+
+class InvalidAuthorizationDetails(InvalidScope):
+    """The same, asked for by `authorization_details` (RFC 9396 §5)."""
+
+    code = "invalid_authorization_details"
+
+
+class InvalidTarget(BrokerError):
+    """The resource is unknown or is not the service that the scope names (RFC 8707 §2)."""
+
+    code = "invalid_target"
+
+
+class AccessDenied(BrokerError):
+    """Outside the ceiling, or refused by policy."""
+
+    code = "access_denied"
+
+
+class LimitReached(BrokerError):
+    """A rate or volume limit is reached."""
+
+    code = "temporarily_unavailable"
+
+
+class Unavailable(BrokerError):
+    """Something the answer depends on cannot be reached or is too old; nothing was granted."""
+
+    code = "temporarily_unavailable"
+
+
+class NotFound(BrokerError):
+    """There is nothing of this name that the caller may see."""
+
+    code = "not_found"
+
+
+class ConfigurationError(BrokerError):
+    """The configuration cannot be used. `problems` name the file, the key and, where there is one, the nearest valid name."""
+
+    code = "invalid_configuration"
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems

@@ -1,0 +1,38 @@
+"""What is committed to the log: an event, and which audiences it concerns."""
+
+import msgspec
+
+from broker import ulid
+from scopes.revocations import Event
+
+GRACE = 60_000
+"""The milliseconds an event outlives the last token it can hit, so that no clock within its skew forgets it too early."""
+
+LONGEST_LIFE = 3_600_000
+"""The milliseconds the longest token can live, for events that hit tokens nobody enumerates."""
+
+
+class NewEvent(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An event before it has its number. `until` is milliseconds; no `audiences` means that it concerns every service."""
+
+    id: str
+    kind: str
+    until: int
+    value: str = ""
+    audiences: tuple[str, ...] | None = None
+
+    def numbered(self, seq: int) -> Event:
+        """Return the event as it goes over the wire."""
+        return Event(seq=seq, id=self.id, kind=self.kind, until=self.until, value=self.value)
+
+    def concerns(self, audience: str) -> bool:
+        """Tell whether a verifier of this audience needs the event."""
+        return self.audiences is None or audience in self.audiences
+
+
+def new(
+    kind: str, value: str = "", *, now: int, expires: int | None = None, audiences: tuple[str, ...] | None = None
+) -> NewEvent:
+    """Make an event; `expires` (milliseconds) is the latest expiry it can hit, where that is known."""
+    until = (expires if expires is not None else now + LONGEST_LIFE) + GRACE
+    return NewEvent(id=f"evt_{ulid.new(now)}", kind=kind, until=until, value=value, audiences=audiences)

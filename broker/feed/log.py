@@ -1,0 +1,38 @@
+"""The one place where anything is taken away: events are committed here, in one script, in one slot (`DESIGN.md` 3.5)."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from broker.errors import Unavailable
+from broker.feed.events import NewEvent
+from broker.store import Store, feed_key
+
+KEYS = tuple(feed_key(part) for part in ("epoch", "log", "live", "ends"))
+
+
+class Committed(NamedTuple):
+    """Where events stand in the log: the number of the last of them, in which epoch."""
+
+    epoch: str
+    seq: int
+
+
+class Log:
+    """Commits events. To commit one again, by its id, changes nothing and gives the same answer."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._append = store.script("broker.feed", "append")
+
+    async def append(self, epoch: str, events: Sequence[NewEvent]) -> Committed:
+        """Commit all the events in one atomic step; raise `Unavailable` where that is not certain.
+
+        Not certain means: the store did not confirm, or a new epoch has begun and the caller has to look again.
+        """
+        arguments = [part for event in events for part in (event.id, event.until, msgspec.json.encode(event))]
+        seq = await self._store.run(self._append, KEYS, [epoch, *arguments])
+        if seq is None:
+            raise Unavailable("the store was lost or restarted meanwhile; nothing was committed, try again", retry_after=1)
+        return Committed(epoch, int(seq))

@@ -1,0 +1,148 @@
+"""The feed as verifiers receive it: per audience a snapshot, then messages, each signed once for all who listen.
+
+Two threads meet here. The follower publishes, a request joins; one lock makes a picture and the streams that show it move
+together, so that a snapshot always ends where the next message begins.
+"""
+
+import threading
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import msgspec
+
+from broker.feed.events import NewEvent
+from scopes import jose
+from scopes.keys import SigningKey
+from scopes.revocations import MESSAGE_TYPE, SNAPSHOT_TYPE, Message, Picture, Place, Snapshot
+
+HEARTBEAT = 800
+"""The milliseconds after which the next beat is sent on even if nothing happened; with the beat, less than a second."""
+
+Deliver = Callable[[bytes], None]
+"""Takes one frame of server-sent events; called from the follower's thread, must not block."""
+
+
+class LiveEvent(NamedTuple):
+    """An event with its number and its audiences."""
+
+    seq: int
+    event: NewEvent
+
+
+class _Cached(NamedTuple):
+    place: Place
+    as_of: int
+    text: str
+
+
+class _Channel:
+    """What one audience has been told: where its stream stands, who listens, and the last frame for each newcomer."""
+
+    def __init__(self, picture: Picture) -> None:
+        self.place = Place(seq=picture.seq, id=picture.id)
+        self.epoch = picture.epoch
+        self.as_of = picture.as_of
+        self.listeners: set[Deliver] = set()
+        self.snapshot: _Cached | None = None
+
+
+class Streams:
+    """Every stream of one worker."""
+
+    def __init__(self, *, issuer: str, key: SigningKey) -> None:
+        self._issuer = issuer
+        self._key = key
+        self._lock = threading.Lock()
+        self._channels: dict[str, _Channel] = {}
+        self._live: dict[str, LiveEvent] = {}
+        self.picture = Picture()
+
+    def publish(self, picture: Picture, events: Iterable[LiveEvent]) -> None:
+        """Make `picture` the worker's own and tell every audience what concerns it, and every second that nothing did."""
+        news = list(events)
+        with self._lock:
+            self.picture = picture
+            self._live.update((live.event.id, live) for live in news)
+            for audience, channel in self._channels.items():
+                concerned = [live for live in news if live.event.concerns(audience)]
+                if concerned or picture.as_of - channel.as_of >= HEARTBEAT:
+                    self._send(audience, channel, concerned)
+
+    def restart(self, picture: Picture, events: Iterable[LiveEvent]) -> None:
+        """Show another history: every stream ends, and whoever comes back begins with its snapshot."""
+        with self._lock:
+            self.picture = picture
+            self._live = {live.event.id: live for live in events}
+            for channel in self._channels.values():
+                for deliver in channel.listeners:
+                    deliver(b"")
+            self._channels.clear()
+
+    def join(self, audience: str, deliver: Deliver) -> bytes:
+        """Begin a stream: return its first frame, the snapshot; `deliver` gets what follows, and an empty frame at its end."""
+        with self._lock:
+            channel = self._channels.setdefault(audience, _Channel(self.picture))
+            if channel.place.seq != self.picture.seq:
+                self._send(audience, channel, [])
+            snapshot = self._snapshot(audience, channel)
+            channel.listeners.add(deliver)
+            return _frame("snapshot", snapshot)
+
+    def leave(self, audience: str, deliver: Deliver) -> None:
+        """End a stream."""
+        with self._lock:
+            channel = self._channels.get(audience)
+            if channel is not None:
+                channel.listeners.discard(deliver)
+                if not channel.listeners:
+                    del self._channels[audience]
+
+    def snapshot(self, audience: str) -> str:
+        """Return everything alive for an audience, signed."""
+        with self._lock:
+            return self._signed_snapshot(audience)
+
+    def _send(self, audience: str, channel: _Channel, concerned: list[LiveEvent]) -> None:
+        picture = self.picture
+        message = Message(
+            iss=self._issuer,
+            aud=audience,
+            epoch=picture.epoch,
+            seq=picture.seq,
+            id=picture.id,
+            prev=channel.place,
+            as_of=picture.as_of,
+            events=tuple(live.event.numbered(live.seq) for live in concerned),
+        )
+        frame = _frame("message", jose.write(msgspec.json.encode(message), type=MESSAGE_TYPE, key=self._key))
+        channel.place = Place(seq=picture.seq, id=picture.id)
+        channel.as_of = picture.as_of
+        for deliver in channel.listeners:
+            deliver(frame)
+
+    def _snapshot(self, audience: str, channel: _Channel) -> str:
+        # Kept for those who come within the same second, so that a hundred verifiers that reconnect cost one signature.
+        cached = channel.snapshot
+        if cached is None or cached.place != channel.place or self.picture.as_of - cached.as_of >= HEARTBEAT:
+            cached = _Cached(channel.place, self.picture.as_of, self._signed_snapshot(audience))
+            channel.snapshot = cached
+        return cached.text
+
+    def _signed_snapshot(self, audience: str) -> str:
+        picture = self.picture
+        self._live = {id: live for id, live in self._live.items() if live.event.until >= picture.as_of}
+        concerned = sorted((live.seq, live.event) for live in self._live.values() if live.event.concerns(audience))
+        snapshot = Snapshot(
+            iss=self._issuer,
+            aud=audience,
+            epoch=picture.epoch,
+            seq=picture.seq,
+            id=picture.id,
+            as_of=picture.as_of,
+            events=tuple(event.numbered(seq) for seq, event in concerned),
+        )
+        return jose.write(msgspec.json.encode(snapshot), type=SNAPSHOT_TYPE, key=self._key)
+
+
+def _frame(event: str, data: str) -> bytes:
+    return f"event: {event}\ndata: {data}\n\n".encode()

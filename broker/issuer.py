@@ -1,0 +1,158 @@
+"""From a permit to a token, all or nothing: lease, counters and audit record in one step, the signature after it."""
+
+import logging
+from typing import NamedTuple
+
+from broker.audit import Audit, Record
+from broker.errors import BrokerError, InvalidGrant, Unavailable
+from broker.feed.follower import Follower, Standpoint
+from broker.keys import Keys
+from broker.leases import LeaseRecord, Leases, Limits, NewLease, TaskClosed, Times
+from broker.policy import Permit
+from broker.store import Store
+from scopes import claims as token_claims
+from scopes import jose
+from scopes.claims import TOKEN_TYPE, Actor, Claims, Detail, LeaseClaims, detail_of
+from scopes.clock import Clock
+from scopes.revocations import revocable
+
+_LOG = logging.getLogger(__name__)
+
+
+class Issued(NamedTuple):
+    """A token that may be handed out. `expires_in` is seconds from its issue."""
+
+    access_token: str
+    expires_in: int
+    scope: str
+    detail: Detail
+    lease_id: str
+    task_id: str
+
+
+class Issuer:
+    """Issues tokens. Whatever goes wrong after the lease was written, no token leaves and the lease is undone."""
+
+    def __init__(
+        self, *, issuer: str, keys: Keys, leases: Leases, audit: Audit, follower: Follower, store: Store, clock: Clock
+    ) -> None:
+        self._issuer = issuer
+        self._keys = keys
+        self._leases = leases
+        self._audit = audit
+        self._follower = follower
+        self._store = store
+        self._clock = clock
+        self._to_undo: set[str] = set()
+
+    async def issue(self, permit: Permit, standpoint: Standpoint) -> Issued:
+        """Issue what the permit says, decided at the standpoint.
+
+        Raises `LimitReached`, `InvalidGrant` for a task that closed meanwhile, and `Unavailable` where something is not
+        certain or was overtaken by a revocation.
+        """
+        lease = self._new_lease(permit, standpoint)
+        try:
+            times = await self._leases.issue(lease)
+            claims = self._claims(permit, lease, times)
+            self._check_still_true(claims, permit, standpoint)
+            return self._signed(claims, permit)
+        except TaskClosed:
+            raise InvalidGrant("the task has ended; declare another") from None
+        except Unavailable:
+            await self._undo(lease.id)
+            raise
+
+    async def finish_undoing(self) -> None:
+        """Undo leases without a token that could not be undone when it was wanted."""
+        if self._to_undo:
+            ids = frozenset(self._to_undo)
+            await self._leases.end(ids, "undone")
+            self._to_undo -= ids
+
+    def _new_lease(self, permit: Permit, standpoint: Standpoint) -> NewLease:
+        question, picture = permit.question, standpoint.picture
+        agent, task = question.agent, question.task
+        id = self._leases.new_id(agent.name, now=self._clock.now().wall)
+        record = LeaseRecord(
+            task=task.id,
+            scope=str(question.scope),
+            level=question.entry.action.level,
+            epoch=picture.epoch,
+            position=picture.seq,
+            workload=permit.workload if permit.workload != task.workload else None,
+        )
+        audit = Record(
+            kind="token.issued",
+            agent=agent.name,
+            workload=permit.workload,
+            task=task.id,
+            lease=id,
+            scope=record.scope,
+            policies=permit.decision.policies,
+            policy_version=permit.decision.version,
+            epoch=picture.epoch,
+            position=picture.seq,
+        )
+        limits = Limits(
+            per_minute=agent.record.limits.leases_per_minute or 0,
+            live=agent.record.limits.live_leases or 0,
+            per_task=permit.leases_per_task,
+        )
+        return NewLease(id, agent.name, record, question.ttl * 1000, limits, self._audit.encode(audit))
+
+    def _claims(self, permit: Permit, lease: NewLease, times: Times) -> Claims:
+        question = permit.question
+        task, audience, record = question.task, question.entry.service.audience, lease.record
+        return Claims(
+            iss=self._issuer,
+            sub=task.subject,
+            client_id=question.agent.name,
+            aud=audience,
+            iat=times.issued,
+            nbf=times.issued,
+            exp=times.expires,
+            jti=lease.id,
+            txn=task.path[0],
+            scope=record.scope,
+            authorization_details=(detail_of(question.scope, audience),),
+            act=Actor(sub=permit.workload) if permit.workload != task.subject else None,
+            lease=LeaseClaims(
+                epoch=record.epoch,
+                position=record.position,
+                path=task.path,
+                level=record.level,
+                max_staleness=question.entry.action.staleness,
+            ),
+        )
+
+    def _check_still_true(self, claims: Claims, permit: Permit, standpoint: Standpoint) -> None:
+        """Look at the picture once more: raise `Unavailable` if what was decided at the standpoint has been overtaken."""
+        latest = self._follower.standpoint()
+        token = revocable(claims, permit.question.scope, self._keys.token.kid)
+        if latest.picture.epoch != claims.lease.epoch or self._store.run_id != standpoint.run_id:
+            raise Unavailable("the store was lost or restarted meanwhile; ask again", retry_after=1)
+        if latest.picture.ended_by(token) is not None:
+            raise Unavailable("a revocation overtook this request; ask again", retry_after=1)
+
+    def _signed(self, claims: Claims, permit: Permit) -> Issued:
+        payload = token_claims.encode(claims)
+        # What leaves is read back as a verifier will read it: a token no verifier would take is better not handed out.
+        reread, scope = token_claims.decode(payload)
+        if reread != claims or scope != permit.question.scope:
+            raise Unavailable("the token does not say what was permitted; nothing was issued", retry_after=0)
+        return Issued(
+            access_token=jose.write(payload, type=TOKEN_TYPE, key=self._keys.token),
+            expires_in=claims.exp - claims.iat,
+            scope=claims.scope,
+            detail=claims.authorization_details[0],
+            lease_id=claims.jti,
+            task_id=permit.question.task.id,
+        )
+
+    async def _undo(self, id: str) -> None:
+        self._to_undo.add(id)
+        try:
+            await self.finish_undoing()
+        except BrokerError as error:
+            _LOG.warning("lease %s has no token and will be undone when the store answers: %s", id, error)

@@ -1,0 +1,44 @@
+-- Write one lease, count it, and record it, or do none of it. A lease id seen before changes nothing.
+-- KEYS lease, due, the agent's leases, the task's leases, task, audit, rate
+-- ARGV lease id, longest life in ms, lease, audit record, and the limits per minute, live and per task (0: none)
+-- Returns 'issued' with the seconds of issue and expiry, or the reason why not with the milliseconds to wait.
+local known = redis.call('GET', KEYS[1])
+if known then
+  local issued, expires = string.match(known, '^(%d+) (%d+) ')
+  return {'issued', tonumber(issued), tonumber(expires)}
+end
+local time = now()
+local task = redis.call('HMGET', KEYS[5], 'status', 'ends', 'leases')
+if task[1] ~= 'open' or tonumber(task[2]) <= time then
+  return {'task_closed', 0}
+end
+local issued = math.floor(time / 1000)
+local expires = math.floor(math.min(time + tonumber(ARGV[2]), tonumber(task[2])) / 1000)
+if expires <= issued then
+  return {'task_closed', 0}
+end
+local per_minute, live, per_task = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+if per_task > 0 and tonumber(task[3] or 0) >= per_task then
+  return {'leases_per_task', 0}
+end
+if live > 0 and redis.call('ZCOUNT', KEYS[3], '(' .. time, '+inf') >= live then
+  return {'live_leases', 1000}
+end
+if per_minute > 0 then
+  -- A leaky bucket in one number, the time at which it will have run empty (GCRA, ITU-T I.371 appendix I).
+  local step = 60000 / per_minute
+  local empty = math.max(tonumber(redis.call('GET', KEYS[7]) or 0), time)
+  if empty - time > 60000 - step then
+    return {'leases_per_minute', math.ceil(empty - time - 60000 + step)}
+  end
+  redis.call('SET', KEYS[7], string.format('%.3f', empty + step), 'PX', 120000)
+end
+redis.call('XADD', KEYS[6], '*', 'time', time, 'record', ARGV[4])
+redis.call('SET', KEYS[1], issued .. ' ' .. expires .. ' live ' .. ARGV[3])
+redis.call('ZADD', KEYS[2], expires * 1000, ARGV[1])
+redis.call('ZADD', KEYS[3], expires * 1000, ARGV[1])
+-- The index of an agent is of one epoch; a broom takes it away long after the last lease in it.
+redis.call('PEXPIRE', KEYS[3], 7200000)
+redis.call('ZADD', KEYS[4], expires * 1000, ARGV[1])
+redis.call('HINCRBY', KEYS[5], 'leases', 1)
+return {'issued', issued, expires}

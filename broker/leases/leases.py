@@ -1,0 +1,162 @@
+"""Leases on Redis: issued by one script, listed, ended, forgotten. Tokens are never here."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from broker.errors import LimitReached, NotFound, Unavailable
+from broker.leases.records import LEASE, Ended, Lease, LeaseRecord, Times, parse
+from broker.store import Store, key, shard_of, shard_of_id, sharded_id
+from broker.store.shards import SHARDS
+from scopes.revocations import Picture
+
+KEPT_AFTER_END = 600_000
+"""The milliseconds for which an ended lease can still be shown; afterwards the audit knows it."""
+
+_BATCH = 500
+
+
+class Limits(NamedTuple):
+    """Upper bounds that are counted while the lease is written; 0 is none."""
+
+    per_minute: int = 0
+    live: int = 0
+    per_task: int = 0
+
+
+class NewLease(NamedTuple):
+    """A lease to be written. `longest` is its longest life in milliseconds; `audit` the record that goes with it."""
+
+    id: str
+    agent: str
+    record: LeaseRecord
+    longest: int
+    limits: Limits
+    audit: bytes
+
+
+class TaskClosed(Exception):
+    """The task ended, or has no time left, while the lease was asked for."""
+
+
+class Leases:
+    """All leases of one store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        names = ("issue", "end", "forget", "list", "due")
+        self._issue, self._end, self._forget, self._list, self._due = (store.script("broker.leases", name) for name in names)
+
+    @staticmethod
+    def new_id(agent: str, *, now: int) -> str:
+        """Make an id in the agent's shard."""
+        return sharded_id(LEASE, shard=shard_of(agent), now=now)
+
+    async def issue(self, lease: NewLease) -> Times:
+        """Write lease, counters and audit record in one atomic step, or none of them.
+
+        Raises `TaskClosed`, `LimitReached`, or `Unavailable` where it is not certain; to repeat it is safe.
+        """
+        shard = shard_of(lease.agent)
+        task = lease.record.task
+        parts = [
+            ("lease", lease.id),
+            ("due",),
+            ("agent", lease.agent, lease.record.epoch),
+            ("task", task, "leases"),
+            ("task", task),
+        ]
+        keys = [key(shard, *part) for part in (*parts, ("audit",), ("rate", lease.agent))]
+        arguments: list[str | bytes | int] = [
+            lease.id,
+            lease.longest,
+            msgspec.json.encode(lease.record),
+            lease.audit,
+            *lease.limits,
+        ]
+        outcome, *numbers = await self._store.run(self._issue, keys, arguments)
+        if outcome == b"issued":
+            return Times(*numbers)
+        if outcome == b"task_closed":
+            raise TaskClosed
+        name, wait = outcome.decode(), numbers[0]
+        raise LimitReached(f"the limit {name} is reached", reason=name, retry_after=-(-wait // 1000))
+
+    async def end(self, ids: Iterable[str], how: Ended) -> int:
+        """Mark leases as ended and return how many still were live; unknown ids change nothing."""
+        changed = 0
+        for shard, own in _by_shard(ids).items():
+            for start in range(0, len(own), _BATCH):
+                batch = own[start : start + _BATCH]
+                keys = [key(shard, "due"), key(shard, "ended")]
+                changed += await self._store.run(self._end, keys, [key(shard, ""), how, *batch])
+        return changed
+
+    async def find(self, id: str, picture: Picture) -> Lease:
+        """Return one lease; raise `NotFound`."""
+        found = await self.known([id], picture)
+        if not found:
+            raise NotFound(f"there is no lease {id!a}, or it ended more than {KEPT_AFTER_END // 60000} minutes ago")
+        return found[0]
+
+    async def known(self, ids: Iterable[str], picture: Picture) -> list[Lease]:
+        """Return those of the leases that are still kept."""
+        found = []
+        for shard, own in _by_shard(ids).items():
+            for start in range(0, len(own), _BATCH):
+                found += await self._read(shard, key(shard, "due"), ("-", *own[start : start + _BATCH]), picture)
+        return found
+
+    async def page(self, shard: int, index: Sequence[str], ranks: tuple[int, int], picture: Picture) -> list[Lease]:
+        """Return leases of a shard in the order of an index, by rank; fewer than asked for only at its end."""
+        return await self._read(shard, key(shard, *index), ranks, picture)
+
+    async def expire(self, shard: int, picture: Picture, *, most: int = _BATCH) -> int:
+        """Mark leases whose time is over, at most so many; return how many there were."""
+        due = await self._store.run(self._due, [key(shard, "due")], [most])
+        await self._end_as_shown(await self.known((id.decode() for id in due), picture))
+        return len(due)
+
+    async def settle(self, shard: int, picture: Picture) -> None:
+        """Mark every lease of the shard that the picture has ended; goes through the live ones page by page."""
+        start = 0
+        while page := await self.page(shard, ("due",), (start, start + _BATCH - 1), picture):
+            await self._end_as_shown(page)
+            start += sum(lease.status == "live" for lease in page)
+
+    async def _end_as_shown(self, leases: list[Lease]) -> None:
+        for how in ("expired", "revoked"):
+            await self.end((lease.id for lease in leases if lease.status == how), how)
+
+    async def forget(self, shard: int, *, most: int = _BATCH) -> int:
+        """Forget leases that ended long ago, at most so many; return how many there were."""
+        forgotten: int = await self._store.run(self._forget, [key(shard, "ended")], [key(shard, ""), KEPT_AFTER_END, most])
+        return forgotten
+
+    async def count_live(self, epoch: str, agent: str | None = None) -> int:
+        """Return how many leases have not expired, of one agent in one epoch or of all."""
+        now = await self._now()
+        if agent is not None:
+            return int(await self._store.call("ZCOUNT", key(shard_of(agent), "agent", agent, epoch), f"({now}", "+inf"))
+        counts = [await self._store.call("ZCOUNT", key(shard, "due"), f"({now}", "+inf") for shard in range(SHARDS)]
+        return sum(counts)
+
+    async def _now(self) -> int:
+        reply: list[int] = await self._store.run(self._list, [key(0, "due")], [key(0, ""), "-"])
+        return reply[0]
+
+    async def _read(self, shard: int, index: str, which: Iterable[str | int], picture: Picture) -> list[Lease]:
+        if not picture.epoch:
+            raise Unavailable("nothing is known yet about what has been revoked", retry_after=1)
+        reply = await self._store.run(self._list, [index], [key(shard, ""), *which])
+        return [parse(entry, now=reply[0], picture=picture) for entry in zip(*[iter(reply[1:])] * 5, strict=True)]
+
+
+def _by_shard(ids: Iterable[str]) -> dict[int, list[str]]:
+    grouped: dict[int, list[str]] = {}
+    for id in ids:
+        shard = shard_of_id(id, LEASE)
+        if shard is not None:
+            grouped.setdefault(shard, []).append(id)
+    return grouped

@@ -1,0 +1,75 @@
+"""A lease as it is kept and as it is shown."""
+
+from typing import NamedTuple
+
+import msgspec
+
+from scopes.claims import MAX_PATH
+from scopes.levels import Level
+from scopes.revocations import Picture, Revocable
+from scopes.scope import Scope
+
+LEASE = "lse_"
+
+Ended = str
+"""How a lease ended: `expired`, `revoked`, or `undone` where its token was never handed out."""
+
+
+class LeaseRecord(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is kept of one lease beside its times; agent, path and the usual workload stand in its task's record."""
+
+    task: str
+    scope: str
+    level: Level
+    epoch: str
+    position: int
+    workload: str | None = None
+
+
+class Times(NamedTuple):
+    """When a lease was issued and when it expires, in seconds, by the store's clock."""
+
+    issued: int
+    expires: int
+
+
+class Lease(NamedTuple):
+    """A lease as it is shown: `status` is `live`, `expired`, `revoked` or `undone`. Times are seconds. Never the token."""
+
+    id: str
+    agent: str
+    workload: str
+    path: tuple[str, ...]
+    record: LeaseRecord
+    times: Times
+    status: str
+
+    @property
+    def scope(self) -> Scope:
+        """What was granted."""
+        return Scope.parse(self.record.scope)
+
+
+def parse(entry: tuple[bytes, ...], *, now: int, picture: Picture) -> Lease:
+    """Read one entry of `list.lua` as it stands at `now` (milliseconds), ended by whatever the picture knows."""
+    id, text, agent, workload, path = (part.decode() for part in entry)
+    issued, expires, status, body = text.split(" ", 3)
+    record = msgspec.json.decode(body, type=LeaseRecord)
+    tasks = msgspec.json.decode(path, type=tuple[str, ...])
+    times = Times(int(issued), int(expires))
+    lease = Lease(id, agent, record.workload or workload, tasks, record, times, status)
+    return lease._replace(status=_status(lease, now, picture)) if status == "live" else lease
+
+
+def _status(lease: Lease, now: int, picture: Picture) -> str:
+    if lease.record.epoch != picture.epoch or picture.ended_by(_revocable(lease)) is not None:
+        return "revoked"
+    return "expired" if lease.times.expires * 1000 <= now else "live"
+
+
+def _revocable(lease: Lease) -> Revocable:
+    targets = [("all", ""), ("lease", lease.id), ("agent", lease.agent), ("instance", lease.workload)]
+    targets += [("task", task) for task in lease.path[:MAX_PATH]]
+    targets += [("resource", prefix) for prefix in lease.scope.resource.prefixes]
+    record = lease.record
+    return Revocable(record.epoch, record.position, record.level, approved=False, targets=tuple(targets))

@@ -1,0 +1,129 @@
+"""The second lock: Cedar decides inside the ceiling, at request time, default deny, `forbid` wins (`DESIGN.md` 3.2)."""
+
+import datetime
+import json
+from typing import Any
+
+import cedarpy
+
+from broker.errors import AccessDenied
+from broker.policy.decision import Decision, Question
+from broker.policy.policies import PolicyFolder
+from broker.policy.schema import action_name
+from broker.registry.registry import Registry
+from scopes.clock import Clock
+
+MAX_REMEMBERED = 10_000
+"""How many answers are remembered. A policy is a function of what it sees, so the same question has the same answer."""
+
+Uid = tuple[str, str]
+"""A Cedar entity by type and id."""
+
+
+class Policy:
+    """Decides. An error while a policy is evaluated means no, whatever the others say."""
+
+    def __init__(self, folder: PolicyFolder, registry: Registry, *, clock: Clock) -> None:
+        self._folder = folder
+        self._registry = registry
+        self._clock = clock
+        self._remembered: dict[str, Decision] = {}
+
+    @property
+    def version(self) -> str:
+        """The digest of the policies and the registry in force."""
+        return self._folder.version
+
+    def decide(self, question: Question) -> Decision:
+        """Decide on a token."""
+        resource = question.scope.resource
+        name = action_name(resource.service, resource.type, question.scope.action)
+        record = str(resource) if self._folder.reads_record_ids else f"{resource.service}:{resource.type}"
+        agent = ("Agent", question.agent.name)
+        entities = [
+            _entity(agent, _agent_attributes(question)),
+            _entity(("Action", name), {}, parents=[("Action", question.entry.action.level)]),
+            _entity(("Record", record), _record_attributes(question)),
+        ]
+        return self._ask(agent, ("Action", name), ("Record", record), (entities, self._context(question)))
+
+    def check_operation(self, principal: Uid, action: str, resource: Uid, attributes: dict[str, Any]) -> Decision:
+        """Decide on an operation on the broker itself; raise `AccessDenied` unless it is allowed."""
+        entities = [_entity(principal, self._principal_attributes(principal)), _entity(resource, attributes)]
+        decision = self._ask(principal, ("Action", action), resource, (entities, {}))
+        if not decision.allowed:
+            raise AccessDenied(
+                f"{principal[0].lower()} {principal[1]} may not {action}", reason=decision.reason, policies=decision.policies
+            )
+        return decision
+
+    def _ask(self, principal: Uid, action: Uid, resource: Uid, given: tuple[list[dict[str, Any]], dict[str, Any]]) -> Decision:
+        entities, context = (json.dumps(part) for part in given)
+        question = "\n".join((*principal, *action, *resource, entities, context))
+        known = self._remembered.get(question)
+        if known is not None:
+            return known
+        request = {"principal": _uid(principal), "action": _uid(action), "resource": _uid(resource), "context": context}
+        decision = self._decision(cedarpy.is_authorized(request, self._folder.policies, entities))
+        if len(self._remembered) >= MAX_REMEMBERED:
+            self._remembered.clear()
+        self._remembered[question] = decision
+        return decision
+
+    def _decision(self, result: cedarpy.AuthzResult) -> Decision:
+        diagnostics = result.diagnostics
+        named = diagnostics.id_annotations_by_reason
+        policies = tuple(sorted(named[id] for id in diagnostics.reasons))
+        if diagnostics.errors:
+            return Decision("policy_error", policies, self.version)
+        if result.allowed and policies:
+            return Decision("", policies, self.version)
+        return Decision("forbidden" if policies else "not_permitted", policies, self.version)
+
+    def _context(self, question: Question) -> dict[str, Any]:
+        now = datetime.datetime.fromtimestamp(self._clock.now().wall / 1000, tz=datetime.UTC)
+        fields = question.scope.fields or ()
+        known = question.entry.resource_type.fields
+        return {
+            "task": {"type": question.task.type, "depth": len(question.task.path) - 1},
+            "fields": list(fields),
+            "data_classes": sorted({data_class for field in fields for data_class in known.get(field, ())}),
+            "level": question.entry.action.level,
+            "reversible": question.entry.action.reversible,
+            "ttl": question.ttl,
+            "hour": now.hour,
+            "weekday": now.isoweekday(),
+        }
+
+    def _principal_attributes(self, principal: Uid) -> dict[str, Any]:
+        kind, name = principal
+        if kind == "Operator":
+            operator = self._registry.operator(name)
+            return {"roles": list(operator.roles) if operator is not None else []}
+        if kind == "Service":
+            return {"environment": self._registry.content.services[name].environment}
+        return {}
+
+
+def _agent_attributes(question: Question) -> dict[str, Any]:
+    record = question.agent.record
+    return {"owner": record.owner, "environment": record.environment, "trust_domain": question.trust_domain}
+
+
+def _record_attributes(question: Question) -> dict[str, Any]:
+    entry = question.entry
+    return {
+        "service": entry.service_name,
+        "type": question.scope.resource.type,
+        "environment": entry.service.environment,
+        "data_classes": list(entry.resource_type.data_classes),
+        "untrusted": entry.resource_type.untrusted,
+    }
+
+
+def _uid(uid: Uid) -> dict[str, str]:
+    return {"type": uid[0], "id": uid[1]}
+
+
+def _entity(uid: Uid, attributes: dict[str, Any], *, parents: list[Uid] | None = None) -> dict[str, Any]:
+    return {"uid": _uid(uid), "attrs": attributes, "parents": [_uid(parent) for parent in parents or []]}

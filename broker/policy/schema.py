@@ -1,0 +1,62 @@
+"""The Cedar schema of a registry: every action of the catalogue by name, in the group of its level."""
+
+from broker.registry.registry import Registry
+from scopes.levels import LEVELS
+
+_ENTITIES = """\
+// Whoever asks.
+entity Agent { owner: String, environment: String, trust_domain: String };
+entity Operator { roles: Set<String> };
+entity Service { environment: String };
+
+// What is asked for.
+entity Record { service: String, type: String, environment: String, data_classes: Set<String>, untrusted: Bool };
+entity Task { agent: Agent };
+entity Feed { service: Service };
+entity Fleet;
+
+// What policies see of a request for a token. `ttl` is seconds; `hour` and `weekday` (1 is Monday) are in UTC.
+type TaskContext = { type: String, depth: Long };
+type TokenContext = {
+  task: TaskContext,
+  fields: Set<String>,
+  data_classes: Set<String>,
+  level: String,
+  reversible: Bool,
+  ttl: Long,
+  hour: Long,
+  weekday: Long,
+};
+"""
+
+_OPERATIONS = """\
+// What operators, services and agents do with the broker itself.
+action "watch", "revoke", "audit:read" appliesTo { principal: [Operator], resource: [Fleet] };
+action "task:show", "task:end" appliesTo { principal: [Agent, Operator], resource: [Task] };
+action "feed:follow" appliesTo { principal: [Service, Operator], resource: [Feed] };
+"""
+
+
+def schema_of(registry: Registry) -> str:
+    """Write the schema in Cedar's own notation."""
+    levels = "// The four levels; every action of the catalogue is in one.\n" + "".join(
+        f'action "{level}";\n' for level in LEVELS
+    )
+    return "\n".join((_ENTITIES, levels, _catalogue(registry), _OPERATIONS))
+
+
+def action_name(service: str, type: str, action: str) -> str:
+    """Name an action of the catalogue as Cedar knows it."""
+    return f"{service}:{type}#{action}"
+
+
+def _catalogue(registry: Registry) -> str:
+    lines = ["// The catalogue."]
+    for service_name, service in sorted(registry.content.services.items()):
+        for type, resource in sorted(service.resources.items()):
+            for action, entry in sorted(resource.actions.items()):
+                lines.append(
+                    f'action "{action_name(service_name, type, action)}" in ["{entry.level}"] '
+                    "appliesTo { principal: [Agent], resource: [Record], context: TokenContext };"
+                )
+    return "\n".join(lines) + "\n"

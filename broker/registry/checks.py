@@ -1,0 +1,153 @@
+"""What has to hold across a whole registry. Each check yields its problems, so that one run names them all."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import combinations
+from typing import Any
+
+from broker.registry.records import Content, ResourceType, Service, WorkloadSelector
+from broker.spiffe_id import is_spiffe_id
+from broker.toml_file import nearest
+from scopes.errors import InvalidDocument, InvalidScope
+from scopes.keys import TOKEN_ALGORITHMS, VerificationKey, thumbprint
+from scopes.scope import ScopePattern, is_name
+
+MAX_TTL = 3600
+"""The longest life of any token, in seconds, whatever is configured (`WIRE.md`, "The token")."""
+
+ROLES = frozenset({"admin", "operator", "auditor"})
+
+_NAME_RULE = "a name is a small letter and at most 62 of a-z, 0-9, _ and -"
+
+
+def problems_of(content: Content) -> Iterator[str]:
+    """Yield every problem of the registry, named by its key."""
+    yield from _names(content)
+    yield from _services(content)
+    yield from _task_types(content)
+    yield from _agents(content)
+    yield from _operators(content)
+
+
+def _names(content: Content) -> Iterator[str]:
+    tables: dict[str, Mapping[str, Any]] = {
+        "services": content.services,
+        "tasks": content.tasks,
+        "agents": content.agents,
+        "operators": content.operators,
+    }
+    for table, records in tables.items():
+        yield from (f"{table}.{name}: {_NAME_RULE}" for name in records if not is_name(name))
+
+
+def _services(content: Content) -> Iterator[str]:
+    audiences = Counter(service.audience for service in content.services.values())
+    for name, service in content.services.items():
+        where = f"services.{name}"
+        if not service.audience or audiences[service.audience] > 1:
+            yield f"{where}.audience: has to be the audience of this service only"
+        if not service.environment or not service.owner:
+            yield f"{where}: needs an environment and an owner"
+        yield from _selectors(service.workloads, where)
+        for name_of_type, resource in service.resources.items():
+            yield from _resource_type(resource, f"{where}.resources.{name_of_type}", name_of_type)
+
+
+def _resource_type(resource: ResourceType, where: str, name: str) -> Iterator[str]:
+    names = [name, *resource.fields, *resource.actions]
+    yield from (f"{where}: {name!r}: {_NAME_RULE}" for name in names if not is_name(name))
+    if not resource.actions:
+        yield f"{where}: has no actions, so nothing could ever be granted on it"
+    for action_name, action in resource.actions.items():
+        unknown = [field for field in action.default_fields or () if field not in resource.fields]
+        for field in unknown:
+            yield f"{where}.actions.{action_name}.default_fields: no field {field!r}{nearest(field, resource.fields)}"
+        if action.default_fields == ():
+            yield f"{where}.actions.{action_name}.default_fields: is empty; leave it out to have every request name its fields"
+        if action.max_ttl > MAX_TTL:
+            yield f"{where}.actions.{action_name}.max_ttl: is above {MAX_TTL} seconds"
+
+
+def _task_types(content: Content) -> Iterator[str]:
+    for name, task in content.tasks.items():
+        where = f"tasks.{name}"
+        if not task.scopes:
+            yield f"{where}.scopes: is empty, so such a task could do nothing"
+        for text in task.scopes:
+            yield from _pattern(text, content.services, f"{where}.scopes")
+
+
+def _pattern(text: str, services: Mapping[str, Service], where: str) -> Iterator[str]:
+    try:
+        pattern = ScopePattern.parse(text)
+    except InvalidScope as error:
+        yield f"{where}: {error}"
+        return
+    service = services.get(pattern.service)
+    if service is None:
+        yield f"{where}: {text!r}: no service {pattern.service!r}{nearest(pattern.service, services)}"
+        return
+    resource = service.resources.get(pattern.type)
+    if resource is None:
+        yield f"{where}: {text!r}: no resource type {pattern.type!r}{nearest(pattern.type, service.resources)}"
+        return
+    yield from _pattern_action(pattern, resource, f"{where}: {text!r}")
+
+
+def _pattern_action(pattern: ScopePattern, resource: ResourceType, where: str) -> Iterator[str]:
+    action = resource.actions.get(pattern.action)
+    if action is None:
+        yield f"{where}: no action {pattern.action!r}{nearest(pattern.action, resource.actions)}"
+        return
+    for field in pattern.fields or ():
+        if field not in resource.fields:
+            yield f"{where}: no field {field!r}{nearest(field, resource.fields)}"
+    if pattern.fields is None and resource.fields and action.default_fields is None:
+        yield f"{where}: has to name its fields, for the action has no default_fields"
+
+
+def _agents(content: Content) -> Iterator[str]:
+    for name, agent in content.agents.items():
+        where = f"agents.{name}"
+        yield from _selectors(agent.workloads, where)
+        for task in agent.tasks:
+            if task not in content.tasks:
+                yield f"{where}.tasks: no task type {task!r}{nearest(task, content.tasks)}"
+        if agent.default_task is not None and agent.default_task not in agent.tasks:
+            yield f"{where}.default_task: {agent.default_task!r} is not one of its tasks"
+    yield from _overlaps(content)
+
+
+def _overlaps(content: Content) -> Iterator[str]:
+    """Yield agents that share a workload: an identity belongs to one agent (`TRAPS.md` 9, 25)."""
+    claims = [(name, selector) for name, agent in content.agents.items() for selector in agent.workloads]
+    for (name, selector), (other_name, other) in combinations(claims, 2):
+        if selector.overlaps(other):
+            yield f"agents.{name}.workloads: {selector.spiffe!r} also matches {other.spiffe!r} of agents.{other_name}"
+
+
+def _selectors(selectors: tuple[WorkloadSelector, ...], where: str) -> Iterator[str]:
+    for selector in selectors:
+        if not is_spiffe_id(selector.spiffe.removesuffix("/*")):
+            yield f"{where}.workloads: {selector.spiffe!r} is not a SPIFFE id with a path, nor one followed by /*"
+
+
+def _operators(content: Content) -> Iterator[str]:
+    for name, operator in content.operators.items():
+        where = f"operators.{name}"
+        if not operator.keys:
+            yield f"{where}.keys: is empty, so nobody could sign in"
+        if not operator.roles:
+            yield f"{where}.roles: is empty"
+        for role in operator.roles:
+            if role not in ROLES:
+                yield f"{where}.roles: no role {role!r}{nearest(role, ROLES)}"
+        for jwk in operator.keys:
+            yield from _operator_key(jwk, where)
+
+
+def _operator_key(jwk: dict[str, Any], where: str) -> Iterator[str]:
+    try:
+        VerificationKey({**jwk, "kid": thumbprint(jwk)}, algorithms=TOKEN_ALGORITHMS)
+    except InvalidDocument as error:
+        yield f"{where}.keys: {error}"

@@ -1,0 +1,88 @@
+"""The registry in force: immutable, with every name resolved, and a digest that decisions carry."""
+
+import hashlib
+from typing import NamedTuple
+
+import msgspec
+
+from broker.errors import InvalidScope, InvalidTarget, NotFound, UnauthorizedClient
+from broker.registry.records import Action, AgentRecord, Content, OperatorRecord, ResourceType, Service, TaskType
+from scopes.scope import Scope, ScopePattern
+
+
+class Agent(NamedTuple):
+    """A registered workload with an owner, by name."""
+
+    name: str
+    record: AgentRecord
+
+
+class Entry(NamedTuple):
+    """What the catalogue says of one scope."""
+
+    service_name: str
+    service: Service
+    resource_type: ResourceType
+    action: Action
+
+
+class Registry:
+    """Answers by name. Unknown names are refused with an error of the contract."""
+
+    def __init__(self, content: Content) -> None:
+        self.content = content
+        self._patterns = {name: tuple(map(ScopePattern.parse, task.scopes)) for name, task in content.tasks.items()}
+        selectors = [
+            (selector, Agent(name, record)) for name, record in content.agents.items() for selector in record.workloads
+        ]
+        self._by_workload = {selector.spiffe: agent for selector, agent in selectors}
+        self._by_prefix = [(selector, agent) for selector, agent in selectors if selector.spiffe.endswith("/*")]
+        self._service_names = {service.audience: name for name, service in content.services.items()}
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of the content, whatever files and order it came from."""
+        return hashlib.sha256(msgspec.json.encode(self.content, order="sorted")).hexdigest()
+
+    def agent_of(self, workload: str) -> Agent:
+        """Return the one agent whose workload this is; raise `UnauthorizedClient` if there is none."""
+        if workload in self._by_workload:
+            return self._by_workload[workload]
+        for selector, agent in self._by_prefix:
+            if selector.matches(workload):
+                return agent
+        raise UnauthorizedClient("this workload is not registered as an agent")
+
+    def agent(self, name: str) -> Agent:
+        """Return the agent; raise `NotFound`."""
+        record = self.content.agents.get(name)
+        if record is None:
+            raise NotFound(f"there is no agent {name!a}")
+        return Agent(name, record)
+
+    def task_type(self, name: str) -> TaskType | None:
+        """Return the task type, if there is one."""
+        return self.content.tasks.get(name)
+
+    def patterns(self, task_type: str) -> tuple[ScopePattern, ...]:
+        """Return the ceiling of a task type; empty, so nothing, for one that is not there any more."""
+        return self._patterns.get(task_type, ())
+
+    def service_name(self, audience: str) -> str | None:
+        """Return the name of the service with this audience, if there is one."""
+        return self._service_names.get(audience)
+
+    def operator(self, name: str) -> OperatorRecord | None:
+        """Return the operator, if there is one."""
+        return self.content.operators.get(name)
+
+    def entry(self, scope: Scope) -> Entry:
+        """Return the catalogue's entry; raise `InvalidTarget` or `InvalidScope` for what it does not know."""
+        service = self.content.services.get(scope.resource.service)
+        resource_type = service.resources.get(scope.resource.type) if service else None
+        if service is None or resource_type is None:
+            raise InvalidTarget(f"the catalogue has no resource {scope.resource}")
+        action = resource_type.actions.get(scope.action)
+        if action is None:
+            raise InvalidScope(f"{scope.resource.service}:{scope.resource.type} has no action {scope.action}")
+        return Entry(scope.resource.service, service, resource_type, action)

@@ -1,0 +1,176 @@
+"""The use case of taking away: revoke by any selector, end tasks. Everything that ends access is one event of the feed."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from broker.audit import Audit, Record
+from broker.callers import Caller
+from broker.errors import InvalidRequest, NotFound
+from broker.feed import events
+from broker.feed.events import NewEvent
+from broker.feed.follower import Follower
+from broker.feed.log import Log
+from broker.leases import Lease, Leases
+from broker.registry.registry import Registry
+from broker.store.shards import SHARDS
+from broker.tasks import Task, Tasks
+from scopes.clock import Clock
+from scopes.errors import InvalidScope
+from scopes.revocations import Picture
+from scopes.scope import canonical_prefix
+
+SCHEDULER = Caller("Scheduler", "scheduler")
+
+MAX_REASON = 500
+
+
+class Selector(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What to end: exactly one member."""
+
+    lease: str | None = None
+    task: str | None = None
+    agent: str | None = None
+    instance: str | None = None
+    resource: str | None = None
+    owner: str | None = None
+    user: str | None = None
+    key: str | None = None
+    all: bool | None = None
+
+    @property
+    def chosen(self) -> tuple[str, str]:
+        """The one kind and its value; raise `InvalidRequest` unless there is exactly one."""
+        members = {name: getattr(self, name) for name in self.__struct_fields__ if getattr(self, name) is not None}
+        if len(members) != 1 or "" in members.values() or members.get("all") is False:
+            raise InvalidRequest(f"the selector names exactly one of {', '.join(self.__struct_fields__)}")
+        kind, value = next(iter(members.items()))
+        return kind, "" if kind == "all" else value
+
+
+class Revoked(NamedTuple):
+    """A revocation that was committed. `matched` counts the live leases it ends, where that needs no look at each of them."""
+
+    id: str
+    epoch: str
+    seq: int
+    matched: int | None
+
+
+class Revocation:
+    """Ends access. What the caller waits for is the event; what it ends is marked afterwards, by the scheduler too."""
+
+    def __init__(
+        self,
+        *,
+        log: Log,
+        follower: Follower,
+        leases: Leases,
+        tasks: Tasks,
+        registry: Registry,
+        audit: Audit,
+        clock: Clock,
+    ) -> None:
+        self._log = log
+        self._follower = follower
+        self._leases = leases
+        self._tasks = tasks
+        self._registry = registry
+        self._audit = audit
+        self._clock = clock
+        self._settled = ("", -1)
+
+    async def revoke(self, selector: Selector, reason: str, by: Caller) -> Revoked:
+        """Commit the end of everything the selector hits, known or not; raise `Unavailable` where that is not certain."""
+        kind, value = selector.chosen
+        if not 0 < len(reason) <= MAX_REASON:
+            raise InvalidRequest(f"say why, in at most {MAX_REASON} characters")
+        picture = self._follower.standpoint().picture
+        committed_events, matched = await self._events(kind, value, picture)
+        committed = await self._log.append(picture.epoch, committed_events)
+        record = Record(kind="revocation", operator=by.name, selector=f"{kind}:{value}", reason="requested", said=reason)
+        await self._audit.append(record)
+        if kind == "lease":
+            await self._leases.end([value], "revoked")
+        return Revoked(committed_events[-1].id, committed.epoch, committed.seq, matched)
+
+    async def end_task(self, id: str, outcome: str, by: Caller) -> Task:
+        """End a task and all below it, its leases first; to end it again changes nothing. Raises `NotFound`, `Unavailable`."""
+        picture = self._follower.standpoint().picture
+        leases = await self._tasks.begin_end(id, outcome)
+        live = [lease for lease in await self._leases.known(leases, picture) if lease.status == "live"]
+        if live:
+            event = self._event("task", id, live)
+            await self._log.append(picture.epoch, [event])
+        await self._tasks.close(id, await self._end_record(id, by))
+        await self._leases.end((lease.id for lease in live), "revoked")
+        return await self._tasks.find(id)
+
+    async def end_due_tasks(self) -> None:
+        """End every task whose time is over, and finish endings whose caller died."""
+        for shard in range(SHARDS):
+            for id in await self._tasks.due(shard):
+                await self.end_task(id, "timed_out", SCHEDULER)
+
+    async def settle(self) -> None:
+        """Mark the leases that bulk revocations have ended, once for each place of the log."""
+        picture = self._follower.standpoint().picture
+        if self._settled == (picture.epoch, picture.seq):
+            return
+        for shard in range(SHARDS):
+            await self._leases.settle(shard, picture)
+        self._settled = (picture.epoch, picture.seq)
+
+    async def _events(self, kind: str, value: str, picture: Picture) -> tuple[list[NewEvent], int | None]:
+        if kind == "lease":
+            # A lease that is not known may still be behind a token: a revocation that comes first must hold (TRAPS 23).
+            known = await self._leases.known([value], picture)
+            live = sum(lease.status == "live" for lease in known)
+            return [self._event("lease", value, known) if known else self._event("lease", value)], live
+        if kind == "owner":
+            names = [name for name, agent in self._registry.content.agents.items() if agent.owner == value]
+            if not names:
+                raise NotFound(f"nobody called {value!a} owns an agent")
+            return [self._event("agent", name) for name in names], await self._count(picture, names)
+        return [self._event(kind, value)], await self._matched(kind, value, picture)
+
+    def _event(self, kind: str, value: str, leases: Sequence[Lease] = ()) -> NewEvent:
+        """Make an event for the services that hold these leases and until the last of them expires; without, for all."""
+        if kind == "resource":
+            audiences = self._audiences([_service_of(value)])
+        else:
+            audiences = self._audiences([lease.scope.resource.service for lease in leases]) if leases else None
+        expires = max((lease.times.expires * 1000 for lease in leases), default=None)
+        return events.new(kind, value, now=self._clock.now().wall, expires=expires, audiences=audiences)
+
+    async def _matched(self, kind: str, value: str, picture: Picture) -> int | None:
+        if kind == "agent":
+            return await self._count(picture, [value])
+        if kind == "task":
+            leases = await self._leases.known(await self._tasks.leases_of(value), picture)
+            return sum(lease.status == "live" for lease in leases)
+        return await self._leases.count_live(picture.epoch) if kind == "all" else None
+
+    async def _count(self, picture: Picture, agents: list[str]) -> int:
+        return sum([await self._leases.count_live(picture.epoch, agent) for agent in agents])
+
+    def _audiences(self, services: Iterable[str]) -> tuple[str, ...] | None:
+        """Return the services' audiences; `None`, so all, where one is not in the catalogue any more."""
+        known = self._registry.content.services
+        found = {known[name].audience if name in known else None for name in services}
+        return None if None in found else tuple(sorted(audience for audience in found if audience is not None))
+
+    async def _end_record(self, id: str, by: Caller) -> Record:
+        task = await self._tasks.find(id)
+        operator = by.name if by.kind == "Operator" else None
+        return Record(
+            kind="task.ended", agent=task.agent, workload=by.workload, operator=operator, task=id, reason=task.outcome
+        )
+
+
+def _service_of(prefix: str) -> str:
+    try:
+        return canonical_prefix(prefix).partition(":")[0]
+    except InvalidScope as error:
+        raise InvalidRequest(f"resource: {error}") from None

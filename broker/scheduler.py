@@ -1,0 +1,72 @@
+"""Time: jobs of one line each. Every replica runs all of them; each may run twice, at once, or late (`DESIGN.md` I6)."""
+
+import logging
+from collections.abc import Awaitable, Callable
+
+from apscheduler.schedulers.asyncio import AsyncIOScheduler
+
+from broker.errors import Unavailable
+from broker.feed.follower import Follower
+from broker.issuer import Issuer
+from broker.leases import Leases
+from broker.revocation import Revocation
+from broker.store.shards import SHARDS
+from broker.tasks import Tasks
+
+_LOG = logging.getLogger(__name__)
+_OFTEN, _SELDOM = 1, 30
+
+
+class Scheduler:
+    """Runs the broker's house-keeping. No token lives a second longer because a job is late."""
+
+    def __init__(self, *, leases: Leases, tasks: Tasks, revocation: Revocation, issuer: Issuer, follower: Follower) -> None:
+        self._leases = leases
+        self._tasks = tasks
+        self._revocation = revocation
+        self._issuer = issuer
+        self._follower = follower
+        self._scheduler = AsyncIOScheduler()
+
+    def start(self) -> None:
+        """Start the jobs in the running event loop. What was missed is done once, not as often as it was missed."""
+        jobs: list[tuple[Callable[[], Awaitable[None]], int]] = [
+            (self.expire_leases, _OFTEN),
+            (self._revocation.end_due_tasks, _OFTEN),
+            (self._revocation.settle, _OFTEN),
+            (self._issuer.finish_undoing, _OFTEN),
+            (self.forget, _SELDOM),
+        ]
+        for job, seconds in jobs:
+            self._scheduler.add_job(
+                _patient(job), "interval", seconds=seconds, coalesce=True, max_instances=1, misfire_grace_time=None
+            )
+        self._scheduler.start()
+
+    def close(self) -> None:
+        """Stop the jobs."""
+        self._scheduler.shutdown(wait=False)
+
+    async def expire_leases(self) -> None:
+        """Mark leases whose time is over."""
+        picture = self._follower.standpoint().picture
+        for shard in range(SHARDS):
+            await self._leases.expire(shard, picture)
+
+    async def forget(self) -> None:
+        """Forget leases and tasks that ended long ago."""
+        for shard in range(SHARDS):
+            await self._leases.forget(shard)
+            await self._tasks.forget(shard)
+
+
+def _patient(job: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    async def run() -> None:
+        try:
+            await job()
+        except Unavailable:
+            _LOG.info("%s waits for the store", job.__name__)
+        except Exception:  # whatever it was: a job that raised once must run again the next time (TRAPS 24)
+            _LOG.exception("%s failed and will run again", job.__name__)
+
+    return run

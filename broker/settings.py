@@ -1,0 +1,117 @@
+"""The broker's settings: `broker.toml` and the environment, read once at start, typed, and refused as a whole when wrong."""
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+
+from broker import toml_file
+from broker.errors import ConfigurationError
+from broker.identity.development import DEVELOPMENT_DOMAIN
+
+DEFAULT_FILE = Path("broker.toml")
+CONFIG_VARIABLE = "BROKER_CONFIG"
+PREFIX = "BROKER_"
+
+
+class SpiffeTrust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A trust domain and the file that holds its bundle."""
+
+    trust_domain: str
+    bundle: str
+
+
+class Trust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Whose word on identity is believed."""
+
+    spiffe: tuple[SpiffeTrust, ...] = ()
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`broker.toml`. Paths are relative to the file. `max_ttl` is seconds; without `redis_url` nothing is kept."""
+
+    issuer: str = "http://127.0.0.1:8750"
+    listen: str = "127.0.0.1:8750"
+    redis_url: str | None = None
+    registry: str = "registry"
+    policies: str = "policies"
+    keys: str = "keys"
+    trust: Trust = Trust()
+    feed_access: Literal["workloads", "anyone"] | None = None
+    max_ttl: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 900
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    folder: str = ""
+
+    def path(self, name: str) -> Path:
+        """Return a configured path, seen from the folder of `broker.toml`."""
+        return Path(self.folder) / name
+
+    @property
+    def embedded(self) -> bool:
+        """Tell whether the store is inside the process and forgotten with it."""
+        return self.redis_url is None
+
+    @property
+    def anyone_follows(self) -> bool:
+        """Tell whether the feed can be read without proving who one is."""
+        return self.feed_access == "anyone" or (self.feed_access is None and self.embedded)
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The host and port to listen on."""
+        host, _, port = self.listen.rpartition(":")
+        return host.strip("[]"), int(port)
+
+
+def load(path: Path | None = None, *, environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings; raise `ConfigurationError` naming file, key and nearest valid name."""
+    file = path or Path(environment.get(CONFIG_VARIABLE, DEFAULT_FILE))
+    if not file.exists():
+        raise ConfigurationError([f"{file}: no such file; `broker init DIR` makes one, --config or {CONFIG_VARIABLE} name it"])
+    document = toml_file.read(file) | _from_environment(environment)
+    settings = toml_file.convert({**document, "folder": str(file.resolve().parent)}, Settings, where=str(file))
+    problems = [f"{file}: {problem}" for problem in _problems(settings)]
+    if problems:
+        raise ConfigurationError(problems)
+    return settings
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    names = {f"{PREFIX}{name.upper()}": name for name in Settings.__struct_fields__ if name not in ("trust", "folder")}
+    found = {name: environment[variable] for variable, name in names.items() if variable in environment}
+    return {name: int(value) if name == "max_ttl" and value.isdecimal() else value for name, value in found.items()}
+
+
+def _problems(settings: Settings) -> list[str]:
+    issuer = urlsplit(settings.issuer)
+    problems = []
+    if issuer.scheme not in ("http", "https") or issuer.hostname is None or issuer.path or issuer.query or issuer.fragment:
+        problems.append("issuer: has to be https://HOST without path and trailing slash")
+    elif issuer.scheme == "http" and not is_loopback(issuer.hostname):
+        problems.append("issuer: plain http is for loopback only; use https")
+    host, _, port = settings.listen.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        problems.append("listen: has to be HOST:PORT")
+    elif settings.tls_certificate is None and not is_loopback(host.strip("[]")):
+        problems.append("listen: plain http is for loopback only; set tls_certificate and tls_key")
+    if (settings.tls_certificate is None) != (settings.tls_key is None):
+        problems.append("tls_certificate and tls_key go together")
+    if not settings.trust.spiffe:
+        problems.append("trust: names no [[trust.spiffe]], so nobody could prove who they are")
+    development = any(source.trust_domain == DEVELOPMENT_DOMAIN for source in settings.trust.spiffe)
+    if development and not is_loopback(issuer.hostname or ""):
+        problems.append(f"trust.spiffe: {DEVELOPMENT_DOMAIN} is for development; remove it where the issuer is not loopback")
+    return problems
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name or address stays on this machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,40 @@
+"""Where a thing is kept: what takes away in `{feed}`, what is counted or spent in the shard of its agent.
+
+Everything of one shard is in one slot of a Redis Cluster, so one script can change it at once. A lease's or task's id ends
+in the two digits of its shard.
+"""
+
+import hashlib
+
+from broker import ulid
+
+SHARDS = 64
+_DIGITS = 2
+
+
+def shard_of(name: str) -> int:
+    """Return the shard of an agent or operator by name."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % SHARDS
+
+
+def sharded_id(prefix: str, *, shard: int, now: int) -> str:
+    """Make an id whose last two characters are its shard."""
+    return f"{prefix}{ulid.new(now)[:-_DIGITS]}{shard:0{_DIGITS}}"
+
+
+def shard_of_id(id: str, prefix: str) -> int | None:
+    """Return the shard an id carries, or `None` if it is no id of this kind."""
+    digits = id[-_DIGITS:]
+    if not ulid.is_id(id, prefix) or not digits.isdecimal() or int(digits) >= SHARDS:
+        return None
+    return int(digits)
+
+
+def key(shard: int, *parts: str) -> str:
+    """Name a key of a shard."""
+    return f"ab:{{s{shard:0{_DIGITS}}}}:{':'.join(parts)}"
+
+
+def feed_key(part: str) -> str:
+    """Name a key of the feed's slot."""
+    return f"ab:{{feed}}:{part}"

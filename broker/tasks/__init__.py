@@ -1,0 +1,6 @@
+"""Declared tasks and their tree: access belongs to a task, never to an agent as such."""
+
+from broker.tasks.records import OUTCOMES, Declaration, Task
+from broker.tasks.tasks import Tasks
+
+__all__ = ["OUTCOMES", "Declaration", "Task", "Tasks"]

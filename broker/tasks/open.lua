@@ -1,0 +1,22 @@
+-- Open a task, and record it. A task id seen before changes nothing.
+-- KEYS task, tasks, audit, and for a child its parent and its parent's children
+-- ARGV task id, longest duration in ms, audit record, then fields and values of the task
+-- Returns when it ends, in ms, or nothing where the parent is not open any more.
+local known = redis.call('HGET', KEYS[1], 'ends')
+if known then
+  return tonumber(known)
+end
+local time = now()
+local ends = time + tonumber(ARGV[2])
+if #KEYS > 3 then
+  local parent = redis.call('HMGET', KEYS[4], 'status', 'ends')
+  if parent[1] ~= 'open' or tonumber(parent[2]) <= time then
+    return false
+  end
+  ends = math.min(ends, tonumber(parent[2]))
+  redis.call('SADD', KEYS[5], ARGV[1])
+end
+redis.call('XADD', KEYS[3], '*', 'time', time, 'record', ARGV[3])
+redis.call('HSET', KEYS[1], 'status', 'open', 'created', time, 'ends', ends, unpack(ARGV, 4))
+redis.call('ZADD', KEYS[2], ends, ARGV[1])
+return ends

@@ -1,0 +1,71 @@
+"""A task as it is declared and as it is kept."""
+
+import msgspec
+
+from broker.errors import InvalidRequest
+from scopes.errors import InvalidScope
+from scopes.scope import Scope, canonical_prefix, prefix_covers
+
+TASK = "tsk_"
+MAX_PURPOSE = 500
+MAX_RESOURCES = 50
+
+OPEN = "open"
+OUTCOMES = ("completed", "failed", "cancelled", "timed_out")
+"""How a task can end; `ending` stands between `open` and these while its leases are being ended."""
+
+
+class Declaration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What an agent says it is about to do. `max_duration` is seconds; `resources` are prefixes that narrow the type."""
+
+    type: str
+    purpose: str = ""
+    resources: tuple[str, ...] | None = None
+    max_duration: int | None = None
+    parent: str | None = None
+
+    def check(self) -> None:
+        """Raise `InvalidRequest` for what no task can be."""
+        if len(self.purpose) > MAX_PURPOSE:
+            raise InvalidRequest(f"the purpose has more than {MAX_PURPOSE} characters")
+        if self.max_duration is not None and self.max_duration < 1:
+            raise InvalidRequest("max_duration is at least one second")
+        if self.resources is not None and not 1 <= len(self.resources) <= MAX_RESOURCES:
+            raise InvalidRequest(f"resources names 1 to {MAX_RESOURCES} prefixes; leave it out for all that the type allows")
+        try:
+            for prefix in self.resources or ():
+                canonical_prefix(prefix)
+        except InvalidScope as error:
+            raise InvalidRequest(f"resources: {error}") from None
+
+
+class Task(msgspec.Struct, frozen=True):
+    """A task as it is kept. `created` and `ends` are milliseconds by the store's clock; `path` leads from the root to it.
+
+    `subject` is the workload that declared the root task; `types` are those of the whole path. `envelope` holds for each
+    task of the path that named resources the prefixes it named: every one of them has to cover what is asked for, so a
+    child is never wider than its parent. `outcome` is how it ends, once it is ending.
+    """
+
+    id: str
+    agent: str
+    workload: str
+    subject: str
+    type: str
+    types: tuple[str, ...]
+    purpose: str
+    status: str
+    created: int
+    ends: int
+    path: tuple[str, ...]
+    envelope: tuple[tuple[str, ...], ...]
+    outcome: str = ""
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether tokens can be asked for this task, as far as its record says; its end may have come since."""
+        return self.status == OPEN
+
+    def allows(self, scope: Scope) -> bool:
+        """Tell whether the declared resources of this task and of every task above it cover the scope's resource."""
+        return all(any(prefix_covers(prefix, scope.resource) for prefix in prefixes) for prefixes in self.envelope)

@@ -1,0 +1,185 @@
+"""Declared tasks on Redis: opened inside their type's ceiling, ended together with all below them."""
+
+import contextlib
+from typing import Any
+
+import msgspec
+
+from broker.audit import Audit, Record
+from broker.errors import AccessDenied, InvalidGrant, InvalidRequest, NotFound
+from broker.registry.registry import Agent, Registry
+from broker.store import Store, key, shard_of, shard_of_id, sharded_id
+from broker.tasks.records import OPEN, TASK, Declaration, Task
+from broker.toml_file import nearest
+from scopes.claims import MAX_PATH
+from scopes.clock import Clock
+
+KEPT_AFTER_END = 7_200_000
+"""The milliseconds for which a closed task is kept: longer than any of its leases, whose records need it."""
+
+UNFINISHED_AFTER = 5_000
+"""The milliseconds after which the scheduler finishes an ending whose caller died."""
+
+_BATCH = 100
+_LISTS = ("types", "path", "envelope")
+
+
+class Tasks:
+    """All tasks of one store."""
+
+    def __init__(self, store: Store, *, audit: Audit, clock: Clock) -> None:
+        self._store = store
+        self._audit = audit
+        self._clock = clock
+        names = ("open", "ending", "close", "due", "forget")
+        self._open, self._ending, self._close, self._due, self._forget = (store.script("broker.tasks", name) for name in names)
+
+    async def open(self, agent: Agent, workload: str, declaration: Declaration, registry: Registry) -> Task:
+        """Open a task of one of the agent's types, inside its parent if it names one.
+
+        Raises `InvalidRequest`, `AccessDenied` for a type the agent may not run, `InvalidGrant` for a parent that is not
+        open or not the agent's, `Unavailable`.
+        """
+        declaration.check()
+        longest = _longest(agent, declaration, registry)
+        parent = await self.find_own(agent, declaration.parent) if declaration.parent is not None else None
+        if parent is not None and len(parent.path) >= MAX_PATH:
+            raise InvalidGrant(f"tasks nest at most {MAX_PATH} deep")
+        task = _new(agent, workload, declaration, parent)
+        id = sharded_id(TASK, shard=shard_of(agent.name), now=self._clock.now().wall)
+        task = msgspec.structs.replace(task, id=id, path=(*task.path, id))
+        ends = await self._write(task, longest, parent)
+        if ends is None:
+            raise InvalidGrant("the parent task is not open any more")
+        return msgspec.structs.replace(task, ends=ends)
+
+    async def join_default(self, agent: Agent, workload: str, registry: Registry) -> Task:
+        """Return the open task of the agent's default type for this workload, opening one where there is none."""
+        if agent.record.default_task is None:
+            raise InvalidRequest("name a task or declare one; this agent has no default_task")
+        place = key(shard_of(agent.name), "default", agent.name, workload)
+        known = await self._store.call("GET", place)
+        if known is not None:
+            with contextlib.suppress(InvalidGrant):
+                return await self.find_own(agent, known.decode())
+        task = await self.open(agent, workload, Declaration(type=agent.record.default_task), registry)
+        await self._store.call("SET", place, task.id, "PXAT", task.ends)
+        return task
+
+    async def find(self, id: str) -> Task:
+        """Return a task; raise `NotFound`."""
+        shard = shard_of_id(id, TASK)
+        fields = await self._store.call("HGETALL", key(shard, "task", id)) if shard is not None else None
+        if not fields:
+            raise NotFound(f"there is no task {id!a}")
+        return _parsed(id, fields)
+
+    async def find_own(self, agent: Agent, id: str) -> Task:
+        """Return an open task of the agent; raise `InvalidGrant` for any other, without saying whether it exists."""
+        try:
+            task = await self.find(id)
+        except NotFound:
+            raise InvalidGrant(_NOT_YOURS) from None
+        if task.agent != agent.name or not task.is_open:
+            raise InvalidGrant(_NOT_YOURS)
+        return task
+
+    async def page(self, shard: int, ranks: tuple[int, int]) -> list[Task]:
+        """Return open tasks of a shard by rank, those that end first first."""
+        ids = await self._store.call("ZRANGE", key(shard, "tasks"), *ranks)
+        return [await self.find(id.decode()) for id in ids]
+
+    async def begin_end(self, id: str, outcome: str) -> list[str]:
+        """Mark a task and all below it as ending, so that no lease is issued for them from here on; raise `NotFound`.
+
+        Returns the ids of their leases that have not expired, however they may have ended otherwise.
+        """
+        shard = shard_of_id(id, TASK)
+        reply = None
+        if shard is not None:
+            keys = [key(shard, "task", id), key(shard, "tasks")]
+            reply = await self._store.run(self._ending, keys, [key(shard, ""), id, outcome, UNFINISHED_AFTER])
+        if reply is None:
+            raise NotFound(f"there is no task {id!a}")
+        return [lease.decode() for lease in reply]
+
+    async def leases_of(self, id: str) -> list[str]:
+        """Return the ids of a task's own leases that are still kept; none for an unknown task."""
+        shard = shard_of_id(id, TASK)
+        leases = await self._store.call("ZRANGE", key(shard, "task", id, "leases"), 0, -1) if shard is not None else []
+        return [lease.decode() for lease in leases]
+
+    async def close(self, id: str, record: Record) -> None:
+        """Close a task that is ending, and all below it, with its audit record; to repeat it changes nothing."""
+        shard = shard_of_id(id, TASK)
+        assert shard is not None
+        keys = [key(shard, part) for part in ("tasks", "closed", "audit")]
+        await self._store.run(self._close, keys, [key(shard, ""), id, self._audit.encode(record)])
+
+    async def due(self, shard: int) -> list[str]:
+        """Name tasks of a shard whose time is over or whose ending was left unfinished, at most a hundred."""
+        return [id.decode() for id in await self._store.run(self._due, [key(shard, "tasks")], [_BATCH])]
+
+    async def forget(self, shard: int) -> None:
+        """Forget tasks of a shard that were closed long ago, at most a hundred."""
+        await self._store.run(self._forget, [key(shard, "closed")], [key(shard, ""), KEPT_AFTER_END, _BATCH])
+
+    async def _write(self, task: Task, longest: int, parent: Task | None) -> int | None:
+        shard = shard_of(task.agent)
+        keys = [key(shard, "task", task.id), key(shard, "tasks"), key(shard, "audit")]
+        if parent is not None:
+            keys += [key(shard, "task", parent.id), key(shard, "task", parent.id, "children")]
+        record = Record(
+            kind="task.opened",
+            agent=task.agent,
+            workload=task.workload,
+            task=task.id,
+            reason=task.type,
+            said=task.purpose or None,
+        )
+        ends: int | None = await self._store.run(
+            self._open, keys, [task.id, longest * 1000, self._audit.encode(record), *_fields(task)]
+        )
+        return ends
+
+
+_NOT_YOURS = "there is no open task of this id that is yours; declare one"
+
+
+def _longest(agent: Agent, declaration: Declaration, registry: Registry) -> int:
+    task_type = registry.task_type(declaration.type)
+    if task_type is None or declaration.type not in agent.record.tasks:
+        hint = nearest(declaration.type, agent.record.tasks)
+        raise AccessDenied(f"{agent.name} may not run {declaration.type!a} tasks{hint}", reason="outside_task_types")
+    return min(declaration.max_duration or task_type.max_duration, task_type.max_duration)
+
+
+def _new(agent: Agent, workload: str, declaration: Declaration, parent: Task | None) -> Task:
+    own = (declaration.resources,) if declaration.resources is not None else ()
+    return Task(
+        id="",
+        agent=agent.name,
+        workload=workload,
+        subject=parent.subject if parent else workload,
+        type=declaration.type,
+        types=(*(parent.types if parent else ()), declaration.type),
+        purpose=declaration.purpose,
+        status=OPEN,
+        created=0,
+        ends=0,
+        path=parent.path if parent else (),
+        envelope=(*(parent.envelope if parent else ()), *own),
+    )
+
+
+def _fields(task: Task) -> list[str | bytes]:
+    texts = {name: getattr(task, name) for name in ("agent", "workload", "subject", "type", "purpose")}
+    lists = {name: msgspec.json.encode(getattr(task, name)) for name in _LISTS}
+    return [part for pair in {**texts, **lists}.items() for part in pair]
+
+
+def _parsed(id: str, fields: dict[bytes, bytes]) -> Task:
+    values: dict[str, Any] = {name.decode(): value.decode() for name, value in fields.items()}
+    values |= {name: msgspec.json.decode(values[name]) for name in _LISTS}
+    known = {name: values[name] for name in Task.__struct_fields__ if name in values}
+    return msgspec.convert({**known, "id": id}, Task, strict=False)

@@ -1,0 +1,35 @@
+"""ULIDs (github.com/ulid/spec): ids that sort by the time they were made, and carry a shard where asked to."""
+
+import re
+import secrets
+
+_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+_ULID = re.compile(rf"[0-7][{_ALPHABET}]{{25}}")
+_LARGEST = 2**128 - 1
+
+
+def new(now: int) -> str:
+    """Make a ULID of the time `now`, in milliseconds since the Unix epoch."""
+    return _text(now << 80 | secrets.randbits(80))
+
+
+def above(known: str, now: int) -> str:
+    """Make a ULID that sorts above `known` even if the clock says otherwise; `known` may be empty."""
+    made = new(now)
+    return made if made > known else _text(min(_number(known) + 1, _LARGEST))
+
+
+def is_id(text: str, prefix: str) -> bool:
+    """Tell whether the text is the prefix followed by a ULID."""
+    return text.startswith(prefix) and _ULID.fullmatch(text, len(prefix)) is not None
+
+
+def _text(number: int) -> str:
+    return "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
+
+
+def _number(text: str) -> int:
+    number = 0
+    for letter in text:
+        number = number << 5 | _ALPHABET.index(letter)
+    return number

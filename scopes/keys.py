@@ -1,0 +1,170 @@
+"""Keys: what may verify, what may sign, and under which single algorithm.
+
+Parsing a JWK and the primitives are PyJWT's; what PyJWT accepts and must not be accepted is refused here first.
+"""
+
+import base64
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jwt
+import msgspec
+from jwt.algorithms import get_default_algorithms
+
+from scopes import strict_json
+from scopes.errors import InvalidDocument
+
+MAX_JWKS_BYTES = 256 * 1024
+
+TOKEN_ALGORITHMS = frozenset({"ES256", "EdDSA", "RS256"})
+"""What this issuer's own keys sign with (`DESIGN.md` 3.3)."""
+
+SVID_ALGORITHMS = frozenset({"ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
+"""What the SPIFFE JWT-SVID standard allows (§2.1 "Algorithm")."""
+
+MIN_RSA_BITS = 2048
+
+# A key without `alg` gets the one algorithm of its type and curve, so that no key is ever accepted under two.
+_ALGORITHM_OF = {
+    ("EC", "P-256"): "ES256",
+    ("EC", "P-384"): "ES384",
+    ("EC", "P-521"): "ES512",
+    ("OKP", "Ed25519"): "EdDSA",
+    ("RSA", None): "RS256",
+}
+_KIND_OF = {"ES256": ("EC", "P-256"), "ES384": ("EC", "P-384"), "ES512": ("EC", "P-521"), "EdDSA": ("OKP", "Ed25519")}
+_PRIVATE_MEMBERS = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
+# RFC 7638 §3.2: the members that make up a thumbprint, in lexicographic order.
+_THUMBPRINT_MEMBERS = {"EC": ("crv", "kty", "x", "y"), "OKP": ("crv", "kty", "x"), "RSA": ("e", "kty", "n")}
+
+Jwk = Mapping[str, Any]
+"""A JSON Web Key as decoded JSON (RFC 7517 §4)."""
+
+
+class _Jwks(msgspec.Struct, frozen=True, omit_defaults=True):
+    keys: list[dict[str, Any]]
+
+
+class VerificationKey:
+    """One public key under one algorithm."""
+
+    __slots__ = ("_algorithm", "_key", "alg", "kid")
+
+    def __init__(self, jwk: Jwk, *, algorithms: frozenset[str]) -> None:
+        """Read a public JWK; raise `InvalidDocument` if it is private, weak, or not for one of the algorithms."""
+        if _PRIVATE_MEMBERS & jwk.keys():
+            raise InvalidDocument("the key set holds private or symmetric key material")
+        self.alg = _algorithm(jwk, algorithms)
+        self.kid = _key_id(jwk)
+        self._algorithm = get_default_algorithms()[self.alg]
+        self._key = _loaded(jwk, self.alg)
+
+    def verify(self, signature: bytes, data: bytes) -> bool:
+        """Tell whether the signature over `data` was made with this key's private part."""
+        return bool(self._algorithm.verify(data, self._key, signature))
+
+
+class SigningKey:
+    """One private key under one algorithm; `kid` is its RFC 7638 thumbprint. Prints nothing of itself."""
+
+    __slots__ = ("_algorithm", "_key", "alg", "kid", "public_jwk")
+
+    def __init__(self, jwk: Jwk) -> None:
+        """Read a private JWK; raise `InvalidDocument` if it is not one of ours."""
+        if "d" not in jwk:
+            raise InvalidDocument("not a private key")
+        self.alg = _algorithm(jwk, TOKEN_ALGORITHMS)
+        self.kid = thumbprint(jwk)
+        # What makes the key and nothing else: a `key_ops` of the private part would have verifiers pass the public one over.
+        public = {name: jwk[name] for name in _THUMBPRINT_MEMBERS[jwk["kty"]]}
+        self.public_jwk: Jwk = {**public, "kid": self.kid, "alg": self.alg, "use": "sig"}
+        self._algorithm = get_default_algorithms()[self.alg]
+        self._key = _loaded(jwk, self.alg)
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the JWS signature over `data` (RFC 7518 §3: raw R and S for ECDSA)."""
+        return bytes(self._algorithm.sign(data, self._key))
+
+
+class KeySet:
+    """The keys of one issuer at one moment, by key id. An empty set verifies nothing."""
+
+    __slots__ = ("_keys",)
+
+    def __init__(self, keys: Iterable[VerificationKey] = ()) -> None:
+        self._keys = {key.kid: key for key in keys}
+
+    @classmethod
+    def parse(cls, document: bytes, *, algorithms: frozenset[str], use: str = "sig") -> "KeySet":
+        """Read a JWKS; raise `InvalidDocument` if it is not one, holds a private key, or a key id twice.
+
+        Keys of another `use`, type or algorithm are left out (RFC 7517 §5); `use` has to be given by SPIFFE bundles.
+        """
+        jwks = strict_json.decode(document, type=_Jwks, max_bytes=MAX_JWKS_BYTES)
+        if any(_PRIVATE_MEMBERS & jwk.keys() for jwk in jwks.keys):
+            raise InvalidDocument("the key set holds private or symmetric key material")
+        keys = [VerificationKey(jwk, algorithms=algorithms) for jwk in jwks.keys if _is_for(jwk, algorithms, use)]
+        if len({key.kid for key in keys}) != len(keys):
+            raise InvalidDocument("the key set names a key id twice")
+        return cls(keys)
+
+    def get(self, kid: str) -> VerificationKey | None:
+        """Return the key of this id, if it is in the set."""
+        return self._keys.get(kid)
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+
+def thumbprint(jwk: Jwk) -> str:
+    """Return the SHA-256 thumbprint of a key (RFC 7638 §3), which is the `kid` of all our keys."""
+    members = _THUMBPRINT_MEMBERS.get(_text(jwk, "kty"), ())
+    if not members or not all(isinstance(jwk.get(name), str) for name in members):
+        raise InvalidDocument("the key lacks a member that its type requires")
+    canonical = msgspec.json.encode({name: jwk[name] for name in members})
+    return base64.urlsafe_b64encode(hashlib.sha256(canonical).digest()).rstrip(b"=").decode()
+
+
+def _is_for(jwk: Jwk, algorithms: frozenset[str], use: str) -> bool:
+    # SPIFFE demands `use` on every key of a bundle; elsewhere it is optional (RFC 7517 §4.2).
+    same_use = jwk.get("use") == use or (use == "sig" and "use" not in jwk)
+    operations = jwk.get("key_ops", ["verify"])
+    may_verify = isinstance(operations, list) and "verify" in operations
+    return same_use and may_verify and _algorithm_or_none(jwk) in algorithms
+
+
+def _algorithm(jwk: Jwk, algorithms: frozenset[str]) -> str:
+    algorithm = _algorithm_or_none(jwk)
+    if algorithm is None or algorithm not in algorithms:
+        raise InvalidDocument(f"the key is for none of {', '.join(sorted(algorithms))}")
+    return algorithm
+
+
+def _algorithm_or_none(jwk: Jwk) -> str | None:
+    kind = (_text(jwk, "kty"), _text(jwk, "crv") if "crv" in jwk else None)
+    algorithm = _text(jwk, "alg") if "alg" in jwk else _ALGORITHM_OF.get(kind, "")
+    return algorithm if algorithm and _KIND_OF.get(algorithm, ("RSA", None)) == kind else None
+
+
+def _text(jwk: Jwk, name: str) -> str:
+    value = jwk.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _key_id(jwk: Jwk) -> str:
+    kid = _text(jwk, "kid")
+    if not kid:
+        raise InvalidDocument("a key has no kid")
+    return kid
+
+
+def _loaded(jwk: Jwk, algorithm: str) -> Any:
+    try:
+        key = jwt.PyJWK(dict(jwk), algorithm).key
+    except (jwt.PyJWTError, ValueError, TypeError):
+        # Without the library's message: it quotes the key.
+        raise InvalidDocument(f"not a usable {algorithm} key") from None
+    if jwk["kty"] == "RSA" and key.key_size < MIN_RSA_BITS:
+        raise InvalidDocument(f"an RSA key has at least {MIN_RSA_BITS} bits")
+    return key

@@ -1,0 +1,219 @@
+"""The verifier that a protected service embeds: offline, in process, and refusing what it cannot know."""
+
+import hashlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import httpx2
+import msgspec
+
+from scopes import claims as token_claims
+from scopes import jose
+from scopes.claims import TOKEN_TYPE, Claims
+from scopes.clock import Clock, Instant, SystemClock
+from scopes.errors import Denied, Expired, InvalidDocument, InvalidToken, ProofRequired, Revoked, Stale, Unavailable
+from scopes.feed import Feed
+from scopes.issuer_keys import IssuerKeys
+from scopes.keys import VerificationKey
+from scopes.levels import Level
+from scopes.revocations import Picture, Revocable, revocable
+from scopes.scope import Scope
+
+LEEWAY = 5
+"""The seconds by which a token may be from the future (`iat`, `nbf`). There is none on `exp`: late is late."""
+
+MAX_VERIFIED = 10_000
+"""How many verified tokens are remembered; beyond, the oldest are verified again."""
+
+_TYPES: frozenset[str | None] = frozenset({TOKEN_TYPE, f"application/{TOKEN_TYPE}"})
+_TIMEOUT = httpx2.Timeout(5.0)
+_POLL = 0.01
+
+Identity = Callable[[], str]
+"""Returns the service's own workload assertion (a JWT-SVID); called anew for each connection, so it may rotate."""
+
+
+class Grant(msgspec.Struct, frozen=True):
+    """What a verified token allows its holder to do here. `expires` is in seconds since the Unix epoch."""
+
+    agent: str
+    workload: str
+    user: str | None
+    task: str
+    lease: str
+    scope: Scope
+    level: Level
+    expires: int
+
+    @property
+    def fields(self) -> tuple[str, ...] | None:
+        """The granted fields, sorted; `None` where the resource type has none, and the whole record is granted."""
+        return self.scope.fields
+
+    def project(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Return the record with the granted fields only; fields the record lacks stay absent."""
+        if self.scope.fields is None:
+            return dict(record)
+        return {field: record[field] for field in self.scope.fields if field in record}
+
+
+class _Verified:
+    """A token whose signature and form have been checked; what can change is checked at every use."""
+
+    __slots__ = ("claims", "clean_at", "grant", "key", "resource", "revocable")
+
+    def __init__(self, claims: Claims, scope: Scope, key: VerificationKey) -> None:
+        self.claims = claims
+        self.key = key
+        self.revocable: Revocable = revocable(claims, scope, key.kid)
+        self.resource = str(scope.resource)
+        # The place in the log up to which no event was found that ends it; the epoch is compared at every use.
+        self.clean_at = -1
+        self.grant = Grant(
+            agent=claims.client_id,
+            workload=claims.workload,
+            user=claims.sub if claims.lease.user else None,
+            task=claims.lease.path[-1],
+            lease=claims.jti,
+            scope=scope,
+            level=claims.lease.level,
+            expires=claims.exp,
+        )
+
+
+class Verifier:
+    """Verifies the tokens of one issuer for one service. Threads of a process may share it; a fork renews its threads.
+
+    The constructor starts two threads, for the revocation feed and for the issuer's keys; `verify` never touches the network.
+    """
+
+    def __init__(self, issuer: str, audience: str, identity: Identity | None = None, *, clock: Clock | None = None) -> None:
+        """Start following `issuer` for the service whose audience is `audience`; both are compared exactly."""
+        self._issuer = issuer
+        self._audience = audience
+        self._identity = identity
+        self._clock = clock or SystemClock()
+        self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
+        self._keys = IssuerKeys(url=f"{issuer}/oauth/jwks.json", client=self._plain_client, clock=self._clock)
+        self._feed = Feed(issuer=issuer, audience=audience, client=self._client, clock=self._clock)
+        self._keys.start()
+        self._feed.start()
+
+    def __enter__(self) -> "Verifier":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the background threads; afterwards every answer turns `Stale`."""
+        self._feed.close()
+        self._keys.close()
+
+    def wait_until_ready(self, timeout: float = 5.0) -> None:
+        """Wait until keys and revocations are known; raise `Stale` if they are not after `timeout` seconds."""
+        start = self._clock.now()
+        while not self.is_ready:
+            if self._clock.now().since(start) > timeout * 1000:
+                raise Stale(f"{self._issuer} could not be followed within {timeout:g} seconds")
+            threading.Event().wait(_POLL)
+
+    @property
+    def is_ready(self) -> bool:
+        """Tell whether keys and revocations are known; how fresh they have to be, each token says."""
+        return not self._feed.picture.needs_snapshot and self._keys.is_usable(self._clock.now())
+
+    @property
+    def picture(self) -> Picture:
+        """The revocations as this process knows them now."""
+        return self._feed.picture
+
+    def verify(self, unverified_token: str, *, action: str, resource: str, fields: Iterable[str] = ()) -> Grant:
+        """Return what the token grants, or raise the `VerificationError` that says why it must not be honoured.
+
+        `fields` are those the request touches, where it names any; one that is not granted is `Denied`. Does no I/O.
+        """
+        picture, now = self._feed.picture, self._clock.now()
+        if not picture.epoch:
+            raise Stale("no revocations are known yet")
+        token = self._authentic(unverified_token, now)
+        _check_time(token.claims, now)
+        _check_revocations(token, picture, now)
+        _check_enforceable(token.claims)
+        _check_scope(token, action, resource, fields)
+        return token.grant
+
+    def _authentic(self, unverified_token: str, now: Instant) -> _Verified:
+        if not self._keys.is_usable(now):
+            raise Unavailable("the issuer's keys are not known, or were fetched too long ago")
+        digest = hashlib.sha256(unverified_token.encode("utf-8", "surrogatepass")).digest()
+        known = self._verified.get(digest)
+        if known is not None and self._keys.keys.get(known.key.kid) is known.key:
+            return known
+        verified = self._verify_signature(unverified_token)
+        self._remember(digest, verified)
+        return verified
+
+    def _verify_signature(self, unverified_token: str) -> _Verified:
+        try:
+            jws = jose.read(unverified_token, types=_TYPES)
+            key = self._keys.find(jws.unverified_header.kid)
+            payload = jws.verified_payload(self._keys.keys)
+            claims, scope = token_claims.decode(payload)
+        except InvalidDocument as error:
+            raise InvalidToken(f"not a valid token: {error}") from None
+        if key is None or claims.iss != self._issuer or claims.aud != self._audience:
+            raise InvalidToken("a token of another issuer or for another service (RFC 8725 §3.8, §3.9)")
+        return _Verified(claims, scope, key)
+
+    def _remember(self, digest: bytes, verified: _Verified) -> None:
+        if len(self._verified) >= MAX_VERIFIED:
+            # One indivisible step, where to look for the oldest and then drop it fails when threads do it together.
+            self._verified.popitem(last=False)
+        self._verified[digest] = verified
+
+    def _client(self) -> httpx2.Client:
+        headers = {"Authorization": f"Bearer {self._identity()}"} if self._identity is not None else {}
+        return httpx2.Client(headers=headers, timeout=_TIMEOUT)
+
+    def _plain_client(self) -> httpx2.Client:
+        return httpx2.Client(timeout=_TIMEOUT)
+
+
+def _check_time(claims: Claims, now: Instant) -> None:
+    if now.wall >= claims.exp * 1000:
+        raise Expired("the token has expired")
+    if max(claims.nbf, claims.iat) * 1000 > now.wall + LEEWAY * 1000:
+        raise InvalidToken("the token is from the future")
+
+
+def _check_revocations(token: _Verified, picture: Picture, now: Instant) -> None:
+    epoch = token.claims.lease.epoch
+    if epoch < picture.epoch:
+        raise Revoked("the token is from before the issuer's store was lost or restarted")
+    if epoch == picture.epoch and token.clean_at != picture.seq:
+        event = picture.ended_by(token.revocable)
+        if event is not None:
+            raise Revoked(f"the token was ended by the {event.kind} event {event.id}")
+        token.clean_at = picture.seq
+    if epoch > picture.epoch or not picture.is_fresh(now, bound=token.claims.lease.max_staleness * 1000):
+        raise Stale("revocations are not known freshly enough for this token")
+
+
+def _check_enforceable(claims: Claims) -> None:
+    if claims.lease.single_use or claims.lease.max_uses is not None:
+        raise Denied("the token has to be consumed at the issuer, which this verifier does not do")
+    if claims.cnf is not None:
+        raise ProofRequired("the token is bound to a key, which this verifier cannot check")
+
+
+def _check_scope(token: _Verified, action: str, resource: str, fields: Iterable[str]) -> None:
+    scope = token.grant.scope
+    # As text: a scope has one spelling, so what is written otherwise is another resource, or none.
+    if token.resource != resource or scope.action != action:
+        raise Denied("the token grants another action or another resource")
+    beyond = sorted(set(fields) - set(scope.fields)) if scope.fields is not None else []
+    if beyond:
+        raise Denied(f"the token does not grant the fields {', '.join(beyond)}")

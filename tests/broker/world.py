@@ -1,0 +1,193 @@
+"""A whole broker for a test: its files, its store, its clock, and the callers who use it."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import fakeredis
+import msgspec
+import redis
+import redis.asyncio
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from broker import app, keys, private_key_file, settings, ulid
+from broker.app import Broker, Stores
+from broker.identity import development
+from broker.store import Store, SyncStore
+from scopes import jose
+from scopes.clock import Instant, SystemClock
+
+ISSUER = "http://127.0.0.1:8750"
+CRM = "https://crm.test"
+KB = "https://kb.test"
+BOT = "spiffe://development.test/agent/support-bot"
+OTHER = "spiffe://development.test/agent/other-bot"
+CRM_WORKLOAD = "spiffe://development.test/service/crm"
+
+OFFSET = "test:clock:offset"
+CLOCK = f"""
+local function now()
+  local time = redis.call('TIME')
+  local offset = tonumber(redis.call('GET', '{OFFSET}') or '0')
+  return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000) + offset
+end
+"""
+"""The scripts' clock with an offset that the test moves (`DESIGN.md` 3.22)."""
+
+REGISTRY = """
+[services.crm]
+audience    = "https://crm.test"
+environment = "prod"
+owner       = "crm-team@example.com"
+workloads   = [{ spiffe = "spiffe://development.test/service/crm" }]
+
+[services.crm.resources.ticket]
+data_classes = ["pii"]
+untrusted    = true
+fields       = { subject = [], description = [], email = ["pii"], card_number = ["financial"] }
+
+[services.crm.resources.ticket.actions]
+read  = { level = "read",    max_ttl = 300 }
+draft = { level = "draft",   max_ttl = 300 }
+reply = { level = "trigger", max_ttl = 60, reversible = false, single_use = true, max_staleness = 3 }
+
+[services.kb]
+audience    = "https://kb.test"
+environment = "prod"
+owner       = "kb-team@example.com"
+
+[services.kb.resources.article.actions]
+read = { level = "read", max_ttl = 600 }
+
+[tasks.summarise-ticket]
+purpose      = "Summarise a support ticket for a human agent"
+max_duration = 900
+scopes       = ["crm:ticket/*#read[subject,description]", "crm:ticket/*#draft[subject]", "kb:article/**#read"]
+
+[tasks.single-ticket]
+purpose      = "Look at few tickets"
+max_duration = 60
+scopes       = ["crm:ticket/*#read[subject]"]
+limits       = { leases = 3 }
+
+[agents.support-bot]
+owner        = "jane@example.com"
+purpose      = "First-line support drafting"
+environment  = "prod"
+workloads    = [{ spiffe = "spiffe://development.test/agent/support-bot" }]
+tasks        = ["summarise-ticket", "single-ticket"]
+default_task = "summarise-ticket"
+ends         = 2099-06-30
+
+[agents.other-bot]
+owner        = "joe@example.com"
+purpose      = "Something else"
+environment  = "prod"
+workloads    = [
+  { spiffe = "spiffe://development.test/agent/other-bot" },
+  { spiffe = "spiffe://development.test/pod/other-bot/*" },
+]
+tasks        = ["summarise-ticket"]
+ends         = 2099-06-30
+limits       = { leases_per_minute = 10, live_leases = 5 }
+"""
+
+
+class MovedClock:
+    """The system's clock plus what the test added, in Python and in every script of the store."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
+        self._offset = 0
+
+    def now(self) -> Instant:
+        real = SystemClock().now()
+        return Instant(real.wall + self._offset, real.boot + self._offset)
+
+    def advance(self, milliseconds: int) -> None:
+        self._offset += milliseconds
+        self._client.set(OFFSET, self._offset)
+
+
+class Backend(NamedTuple):
+    """One store, seen from a test: what a worker speaks through, and a client of the test's own."""
+
+    stores: Stores
+    client: redis.Redis
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self.stores.shared.close()
+        self.stores.follower.close()
+        self.client.close()
+
+
+def fake_backend(server: fakeredis.FakeServer | None = None, *, run_id: str = "") -> Backend:
+    server = server or fakeredis.FakeServer()
+    life = run_id or ulid.new(0)
+    stores = Stores(
+        Store(fakeredis.FakeAsyncRedis(server=server), run_id=life, clock=CLOCK),
+        SyncStore(fakeredis.FakeRedis(server=server), run_id=life, clock=CLOCK),
+    )
+    return Backend(stores, fakeredis.FakeRedis(server=server))
+
+
+def redis_backend(url: str) -> Backend:
+    stores = Stores(Store.connect(url, clock=CLOCK), SyncStore.connect(url, clock=CLOCK))
+    return Backend(stores, redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0)))
+
+
+class World:
+    """One worker on one store. `folder` holds what `broker init` would have made."""
+
+    def __init__(
+        self, folder: Path, backend: Backend, *, registry: str = REGISTRY, changes: Mapping[str, Any] | None = None
+    ) -> None:
+        self.folder = folder
+        self.backend = backend
+        self.clock = MovedClock(backend.client)
+        write_files(folder, registry=registry)
+        configured = msgspec.structs.replace(settings.load(folder / "broker.toml", environment={}), **(changes or {}))
+        self.broker = Broker(app.configure(configured), backend.stores, clock=self.clock)
+
+    def follow(self) -> None:
+        """Let the follower catch up; tests call it instead of running its thread."""
+        self.broker.follower.catch_up()
+
+    def advance(self, milliseconds: int) -> None:
+        """Move every clock, and let the follower hear the new time."""
+        self.clock.advance(milliseconds)
+        self.follow()
+
+    def svid(self, workload: str = BOT, *, audience: str = ISSUER) -> str:
+        return development.sign_svid(self.folder / "keys" / "development", workload, audience=audience, clock=self.clock)
+
+    def operator_assertion(self, name: str = "admin", **changes: Any) -> str:
+        now = self.clock.now().wall // 1000
+        claims = {"iss": name, "sub": name, "aud": ISSUER, "iat": now, "exp": now + 60, "jti": ulid.new(now), **changes}
+        key = private_key_file.read(self.folder / f"{name}.jwk")
+        return jose.write(msgspec.json.encode(claims), type="JWT", key=key)
+
+
+def write_files(folder: Path, *, registry: str = REGISTRY) -> None:
+    """Write everything a broker is configured with; files that are there stay."""
+    (folder / "registry").mkdir(parents=True, exist_ok=True)
+    (folder / "policies").mkdir(exist_ok=True)
+    keys.create(folder / "keys")
+    development.create(folder / "keys" / "development")
+    operators = "".join(_operator(folder, name, role) for name, role in (("admin", "admin"), ("watcher", "auditor")))
+    (folder / "registry" / "all.toml").write_text(registry + operators)
+    starter = Path(app.__file__).parent / "policy" / "starter"
+    for path in starter.glob("*.cedar"):
+        (folder / "policies" / path.name).write_text(path.read_text())
+    (folder / "broker.toml").write_text(
+        f'issuer = "{ISSUER}"\n[[trust.spiffe]]\ntrust_domain = "development.test"\nbundle = "keys/development/bundle.json"\n'
+    )
+
+
+def _operator(folder: Path, name: str, role: str) -> str:
+    public: Mapping[str, Any] = private_key_file.create(folder / f"{name}.jwk").public_jwk
+    key = ", ".join(f"{member} = {json.dumps(public[member])}" for member in ("kty", "crv", "x", "y"))
+    return f'\n[operators.{name}]\nroles = ["{role}"]\nkeys = [{{ {key} }}]\n'

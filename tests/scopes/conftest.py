@@ -1,0 +1,52 @@
+"""What the tests of the verifier library share."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from scopes import Verifier
+from scopes.keys import SigningKey
+from tests.scopes.clocks import MovableClock, eventually
+from tests.scopes.issuer import Issuer
+from tests.scopes.tokens import AUDIENCE, compact, header_of, members, new_key
+
+MakeToken = Callable[..., str]
+
+
+@pytest.fixture
+def clock() -> MovableClock:
+    return MovableClock()
+
+
+@pytest.fixture
+def issuer(clock: MovableClock) -> Iterator[Issuer]:
+    """An issuer on loopback whose time is the clock's."""
+    issuer = Issuer(clock)
+    yield issuer
+    issuer.close()
+
+
+@pytest.fixture
+def verifier(issuer: Issuer, clock: MovableClock) -> Iterator[Verifier]:
+    """A verifier that knows the issuer's keys and revocations."""
+    with Verifier(issuer.url, AUDIENCE, clock=clock) as verifier:
+        eventually(lambda: verifier.is_ready)
+        yield verifier
+
+
+@pytest.fixture
+def make_token(issuer: Issuer, clock: MovableClock) -> MakeToken:
+    """Write a token of the issuer; claims, members of `lease` and of the `header` can be changed."""
+
+    def make(*, header: dict[str, object] | None = None, key: SigningKey | None = None, **changes: object) -> str:
+        signer = key or issuer.key
+        claims = members(now=clock.seconds, issuer=issuer.url, **changes)  # type: ignore[arg-type]
+        return compact(header_of(signer, **(header or {})), claims, signer)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def rsa_key() -> SigningKey:
+    """An RSA key, which takes long to make."""
+    return new_key("RS256")
