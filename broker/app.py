@@ -121,7 +121,8 @@ class Broker:
         self.identity = JwtSvids(configuration.trust_domains, audience=settings.issuer, clock=clock)
         self.standing = Standing(clock=clock)
         self.policy = Policy(configuration.policies, self.registry, clock=clock)
-        self.operators = Operators(registry=self.registry, store=store, audience=settings.issuer, clock=clock)
+        operator_keys = {name: operator.keys for name, operator in self.registry.content.operators.items()}
+        self.operators = Operators(operator_keys, store=store, audience=settings.issuer, clock=clock)
         self.issuer = self._issuer()
         self.callers = self._callers()
         self.exchange = self._exchange()

@@ -3,6 +3,8 @@
 Records of one agent or operator are in one shard's stream, in the order in which they were written.
 """
 
+import asyncio
+import re
 from typing import NamedTuple
 
 import msgspec
@@ -12,6 +14,8 @@ from broker.errors import InvalidRequest
 from broker.store import Store, key, shard_of
 from broker.store.shards import SHARDS
 from scopes.clock import Clock
+
+_CURSOR = re.compile(r"([0-9]{1,15}-[0-9]{1,19})\.([0-9]{1,2})")
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -66,29 +70,31 @@ class Audit:
         after, after_shard = _parsed(cursor)
         time = await self._store.call("TIME")
         last = f"{int(time[0]) * 1000 + int(time[1]) // 1000 - 1}"
-        entries = []
-        for shard in range(SHARDS):
+
+        async def of_shard(shard: int) -> list[Entry]:
             start = f"({after}" if shard <= after_shard else after
-            for id, fields in await self._store.call("XRANGE", key(shard, "audit"), start, last, "COUNT", most):
-                entries.append((_order(id), shard, fields))
-        return [_entry(*entry) for entry in sorted(entries, key=lambda entry: entry[:2])[:most]]
+            found = await self._store.call("XRANGE", key(shard, "audit"), start, last, "COUNT", most)
+            return [_entry(shard, id, fields) for id, fields in found]
+
+        shards = await asyncio.gather(*map(of_shard, range(SHARDS)))
+        return sorted((entry for entries in shards for entry in entries), key=_order)[:most]
 
 
 def _parsed(cursor: str) -> tuple[str, int]:
     if not cursor:
         return "0-0", -1
-    id, _, shard = cursor.partition(".")
-    milliseconds, _, number = id.partition("-")
-    if not (milliseconds.isdecimal() and number.isdecimal() and shard.isdecimal()):
+    match = _CURSOR.fullmatch(cursor)
+    if match is None:
         raise InvalidRequest("this cursor was not given out here; leave it out to begin at the oldest record")
-    return id, int(shard)
+    return match[1], int(match[2])
 
 
-def _order(id: bytes) -> tuple[int, int]:
-    milliseconds, number = id.split(b"-")
-    return int(milliseconds), int(number)
+def _order(entry: Entry) -> tuple[int, int, int]:
+    id, _, shard = entry.cursor.partition(".")
+    milliseconds, _, number = id.partition("-")
+    return int(milliseconds), int(number), int(shard)
 
 
-def _entry(order: tuple[int, int], shard: int, fields: dict[bytes, bytes]) -> Entry:
-    record = msgspec.json.decode(fields[b"record"], type=Record)
-    return Entry(f"{order[0]}-{order[1]}.{shard}", int(fields[b"time"]), record)
+def _entry(shard: int, id: bytes, fields: list[bytes]) -> Entry:
+    _, time, _, record = fields
+    return Entry(f"{id.decode()}.{shard}", int(time), msgspec.json.decode(record, type=Record))

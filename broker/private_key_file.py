@@ -3,13 +3,17 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
 from broker.errors import ConfigurationError
+from scopes import strict_json
 from scopes.errors import InvalidDocument
 from scopes.keys import SigningKey
+
+_MAX_BYTES = 16 * 1024
 
 
 def create(path: Path) -> SigningKey:
@@ -25,8 +29,8 @@ def read(path: Path) -> SigningKey:
     try:
         if path.stat().st_mode & 0o077:
             raise ConfigurationError([f"{path}: others can read this private key; run chmod 600 on it"])
-        return SigningKey(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, InvalidDocument):
+        return SigningKey(strict_json.decode(path.read_bytes(), type=dict[str, Any], max_bytes=_MAX_BYTES))
+    except (OSError, InvalidDocument):
         raise ConfigurationError([f"{path}: not there or not a private key; `broker init` makes one"]) from None
 
 

@@ -1,5 +1,6 @@
 """The use case of taking away: revoke by any selector, end tasks. Everything that ends access is one event of the feed."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -109,9 +110,9 @@ class Revocation:
 
     async def end_due_tasks(self) -> None:
         """End every task whose time is over, and finish endings whose caller died."""
-        for shard in range(SHARDS):
-            for id in await self._tasks.due(shard):
-                await self.end_task(id, "timed_out", SCHEDULER)
+        due = await asyncio.gather(*(self._tasks.due(shard) for shard in range(SHARDS)))
+        for id in (id for shard in due for id in shard):
+            await self.end_task(id, "timed_out", SCHEDULER)
 
     async def settle(self) -> None:
         """Mark the leases that bulk revocations have ended, once for each place of the log."""

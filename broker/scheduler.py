@@ -1,5 +1,6 @@
 """Time: jobs of one line each. Every replica runs all of them; each may run twice, at once, or late (`DESIGN.md` I6)."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -39,7 +40,13 @@ class Scheduler:
         ]
         for job, seconds in jobs:
             self._scheduler.add_job(
-                _patient(job), "interval", seconds=seconds, coalesce=True, max_instances=1, misfire_grace_time=None
+                _patient(job),
+                "interval",
+                name=job.__name__,
+                seconds=seconds,
+                coalesce=True,
+                max_instances=1,
+                misfire_grace_time=None,
             )
         self._scheduler.start()
 
@@ -50,14 +57,12 @@ class Scheduler:
     async def expire_leases(self) -> None:
         """Mark leases whose time is over."""
         picture = self._follower.standpoint().picture
-        for shard in range(SHARDS):
-            await self._leases.expire(shard, picture)
+        await asyncio.gather(*(self._leases.expire(shard, picture) for shard in range(SHARDS)))
 
     async def forget(self) -> None:
         """Forget leases and tasks that ended long ago."""
-        for shard in range(SHARDS):
-            await self._leases.forget(shard)
-            await self._tasks.forget(shard)
+        await asyncio.gather(*(self._leases.forget(shard) for shard in range(SHARDS)))
+        await asyncio.gather(*(self._tasks.forget(shard) for shard in range(SHARDS)))
 
 
 def _patient(job: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:

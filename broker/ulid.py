@@ -6,6 +6,9 @@ import secrets
 _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _ULID = re.compile(rf"[0-7][{_ALPHABET}]{{25}}")
 _LARGEST = 2**128 - 1
+# Two letters at a time: ids are made on the way to every token.
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+_SHIFTS = range(120, -1, -10)
 
 
 def new(now: int) -> str:
@@ -25,7 +28,7 @@ def is_id(text: str, prefix: str) -> bool:
 
 
 def _text(number: int) -> str:
-    return "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
+    return "".join([_PAIRS[number >> shift & 1023] for shift in _SHIFTS])
 
 
 def _number(text: str) -> int:

@@ -1,5 +1,6 @@
 """Lists that are spread over shards, a page at a time, with a cursor that means nothing to anybody else."""
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Generic, NamedTuple, TypeVar
 
@@ -9,6 +10,7 @@ from broker.store.shards import SHARDS
 
 T = TypeVar("T")
 SIZE = 100
+_CURSOR = re.compile(r"([0-9]{1,2})\.([0-9]{1,9})")
 
 ReadShard = Callable[[int, tuple[int, int]], Awaitable[list[T]]]
 """Reads entries of a shard by rank, first and last inclusive."""
@@ -43,7 +45,7 @@ def chosen(word: str, choices: Mapping[str, str]) -> str:
 
 
 def _parsed(cursor: str) -> tuple[int, int]:
-    shard, _, rank = cursor.partition(".")
-    if not (shard.isdecimal() and rank.isdecimal() and int(shard) < SHARDS):
+    match = _CURSOR.fullmatch(cursor)
+    if match is None or int(match[1]) >= SHARDS:
         raise InvalidRequest("this cursor was not given out here; leave it out to begin at the first page")
-    return int(shard), int(rank)
+    return int(match[1]), int(match[2])

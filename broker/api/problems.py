@@ -37,9 +37,11 @@ def on_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> 
     """Answer what the framework refused (no such path, method, or too large a body) like everything else."""
     code = "not_found" if error.status_code == 404 else "invalid_request"
     refusal = errors.InvalidRequest(_plain(error.detail))
-    if request.url.path.startswith(_OAUTH_PREFIX):
-        return _oauth(refusal, error.status_code)
-    return _problem(refusal, error.status_code, code=code)
+    oauth = request.url.path.startswith(_OAUTH_PREFIX)
+    response = _oauth(refusal, error.status_code) if oauth else _problem(refusal, error.status_code, code=code)
+    # Which methods there are, where it was the method (RFC 9110 §15.5.6).
+    response.headers.update(error.headers or {})
+    return response
 
 
 def on_any_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
@@ -69,8 +71,9 @@ def _details(error: BrokerError) -> dict[str, Any]:
 
 def _response(body: dict[str, Any], status: int, media_type: str, error: BrokerError) -> Response[bytes]:
     headers = dict(_HEADERS)
-    if error.retry_after:
-        headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, errors.LimitReached | errors.Unavailable):
+        # Always there (`WIRE.md`), so that nobody comes back at once.
+        headers["Retry-After"] = str(max(error.retry_after, 1))
     if isinstance(error, errors.InvalidClient):
         headers["WWW-Authenticate"] = "Bearer"
     return Response(msgspec.json.encode(body), status_code=status, media_type=media_type, headers=headers)

@@ -27,7 +27,7 @@ Parameters = dict[str, str]
 
 class _Asked(NamedTuple):
     scope: Scope
-    by_details: bool
+    location: str | None = None
 
 
 @post("/oauth/token", status_code=200)
@@ -44,7 +44,9 @@ def parse(parameters: Parameters) -> TokenRequest:
         raise InvalidRequest("grant_type is missing")
     if grant != CLIENT_CREDENTIALS:
         raise UnsupportedGrantType(f"grant_type has to be {CLIENT_CREDENTIALS}")
-    asked = _asked(parameters)
+    asked, audience = _asked(parameters), parameters.get("resource")
+    if asked.location is not None and audience not in (None, asked.location):
+        raise InvalidTarget("resource and the location of authorization_details are not the same service")
     declaration = parameters.get("task_declaration")
     if declaration is not None and "task" in parameters:
         raise InvalidRequest("send task or task_declaration, not both")
@@ -54,9 +56,9 @@ def parse(parameters: Parameters) -> TokenRequest:
         client_id=parameters.get("client_id"),
         task=parameters.get("task"),
         declaration=_declaration(declaration) if declaration is not None else None,
-        audience=parameters.get("resource"),
+        audience=audience or asked.location,
         ttl=_seconds(parameters.get("requested_ttl")),
-        by_details=asked.by_details,
+        by_details=asked.location is not None,
     )
 
 
@@ -95,14 +97,14 @@ def _asked(parameters: Parameters) -> _Asked:
     if (text is None) == (details is None):
         raise InvalidRequest("send scope or authorization_details, and not both")
     if details is not None:
-        return _Asked(_scope_of_details(details), by_details=True)
+        return _asked_by_details(details)
     try:
-        return _Asked(Scope.parse(text or ""), by_details=False)
+        return _Asked(Scope.parse(text or ""))
     except InvalidScope as error:
         raise InvalidScopeAsked(f"{error}; a token is for one action on one resource") from None
 
 
-def _scope_of_details(unverified_text: str) -> Scope:
+def _asked_by_details(unverified_text: str) -> _Asked:
     try:
         (detail,) = strict_json.decode(unverified_text.encode(), type=tuple[Detail], max_bytes=_MAX_PARAMETER)
         fields = f"[{','.join(detail.datatypes)}]" if detail.datatypes is not None else ""
@@ -111,7 +113,10 @@ def _scope_of_details(unverified_text: str) -> Scope:
         raise InvalidAuthorizationDetails(f"one object, one action, one location: {error}") from None
     if detail.type != claims.DETAIL_TYPE:
         raise InvalidAuthorizationDetails(f"type has to be {claims.DETAIL_TYPE}")
-    return scope
+    # An action or field that holds a bracket or a comma of the scope grammar would read as something else.
+    if scope.action != detail.actions[0] or len(scope.fields or ()) != len(detail.datatypes or ()):
+        raise InvalidAuthorizationDetails("actions and datatypes hold one name in each place")
+    return _Asked(scope, detail.locations[0])
 
 
 def _declaration(unverified_text: str) -> Declaration:

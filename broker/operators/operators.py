@@ -1,14 +1,15 @@
 """Operators sign one assertion per request with a key that the registry names (RFC 7523 §3)."""
 
+from collections.abc import Mapping, Sequence
+
 import msgspec
 
 from broker.errors import InvalidClient
-from broker.registry.registry import Registry
 from broker.store import Store, key, shard_of
 from scopes import jose, strict_json
 from scopes.clock import Clock
 from scopes.errors import InvalidDocument
-from scopes.keys import TOKEN_ALGORITHMS, KeySet, VerificationKey, thumbprint
+from scopes.keys import TOKEN_ALGORITHMS, Jwk, KeySet, VerificationKey, thumbprint
 
 ASSERTION_LIFETIME = 60
 """The seconds an operator's assertion may live."""
@@ -37,15 +38,13 @@ class _AssertionClaims(msgspec.Struct, frozen=True, omit_defaults=True):
 class Operators:
     """Authenticates operators."""
 
-    def __init__(self, *, registry: Registry, store: Store, audience: str, clock: Clock) -> None:
+    def __init__(self, keys: Mapping[str, Sequence[Jwk]], *, store: Store, audience: str, clock: Clock) -> None:
+        """Accept the operators of these names, each by any of their public keys."""
         self._store = store
         self._audience = audience
         self._clock = clock
         self._spend = store.script("broker.operators", "spend")
-        self._keys = {
-            name: KeySet(VerificationKey({**jwk, "kid": thumbprint(jwk)}, algorithms=TOKEN_ALGORITHMS) for jwk in operator.keys)
-            for name, operator in registry.content.operators.items()
-        }
+        self._keys = {name: KeySet(map(_verification_key, jwks)) for name, jwks in keys.items()}
 
     async def authenticate(self, unverified_assertion: str) -> str:
         """Return the operator's name, and spend the assertion; raise `InvalidClient`, or `Unavailable` without a store."""
@@ -76,3 +75,7 @@ class Operators:
             raise InvalidDocument(f"it may live {ASSERTION_LIFETIME} seconds at most")
         if now >= claims.exp or claims.iat > now + MAX_SKEW:
             raise InvalidDocument("it has expired, or is from the future; compare the clocks")
+
+
+def _verification_key(jwk: Jwk) -> VerificationKey:
+    return VerificationKey({**jwk, "kid": thumbprint(jwk)}, algorithms=TOKEN_ALGORITHMS)

@@ -37,8 +37,7 @@ def load(folder: Path, registry: Registry) -> PolicyFolder:
     whole = "\n".join(texts.values())
     _validate(folder, whole, registry)
     version = hashlib.sha256(f"{registry.digest}\n{whole}".encode()).hexdigest()
-    # A record's id can be read by a policy in one way only, by naming the record: Record::"crm:ticket/4711".
-    return PolicyFolder(cedarpy.PolicySet.from_str(whole), tuple(ids), version, reads_record_ids="Record::" in whole)
+    return PolicyFolder(cedarpy.PolicySet.from_str(whole), tuple(ids), version, reads_record_ids=_names_a_record(whole))
 
 
 def _read(path: Path) -> str:
@@ -59,6 +58,12 @@ def _ids(path: Path, text: str) -> list[str]:
     if not all(ids):
         raise ConfigurationError([f'{path}: a policy has no @id("…")'])
     return [id for id in ids if id]
+
+
+def _names_a_record(whole: str) -> bool:
+    # A record's id can be read by a policy in one way only, by naming the record: Record::"crm:ticket/4711". It is looked for
+    # in what Cedar parsed, for the text may have spaces and comments in between.
+    return '"type":"Record"' in cedarpy.policies_to_json_str(whole)
 
 
 def _validate(folder: Path, whole: str, registry: Registry) -> None:

@@ -1,10 +1,10 @@
 """The second lock: Cedar decides inside the ceiling, at request time, default deny, `forbid` wins (`DESIGN.md` 3.2)."""
 
 import datetime
-import json
-from typing import Any
+from typing import Any, NamedTuple
 
 import cedarpy
+import msgspec
 
 from broker.errors import AccessDenied
 from broker.policy.decision import Decision, Question
@@ -20,6 +20,21 @@ Uid = tuple[str, str]
 """A Cedar entity by type and id."""
 
 
+class Seen(NamedTuple):
+    """What decides a token's question, within one registry and one set of policies. `ttl` is seconds."""
+
+    agent: str
+    trust_domain: str
+    task_type: str
+    depth: int
+    action: str
+    record: str
+    fields: tuple[str, ...]
+    ttl: int
+    hour: int
+    weekday: int
+
+
 class Policy:
     """Decides. An error while a policy is evaluated means no, whatever the others say."""
 
@@ -27,7 +42,7 @@ class Policy:
         self._folder = folder
         self._registry = registry
         self._clock = clock
-        self._remembered: dict[str, Decision] = {}
+        self._remembered: dict[Seen, Decision] = {}
 
     @property
     def version(self) -> str:
@@ -36,16 +51,12 @@ class Policy:
 
     def decide(self, question: Question) -> Decision:
         """Decide on a token."""
-        resource = question.scope.resource
-        name = action_name(resource.service, resource.type, question.scope.action)
-        record = str(resource) if self._folder.reads_record_ids else f"{resource.service}:{resource.type}"
-        agent = ("Agent", question.agent.name)
-        entities = [
-            _entity(agent, _agent_attributes(question)),
-            _entity(("Action", name), {}, parents=[("Action", question.entry.action.level)]),
-            _entity(("Record", record), _record_attributes(question)),
-        ]
-        return self._ask(agent, ("Action", name), ("Record", record), (entities, self._context(question)))
+        seen = self._seen(question)
+        known = self._remembered.get(seen)
+        if known is None:
+            known = self._ask(("Agent", question.agent.name), *_asked(question, seen))
+            self._remember(seen, known)
+        return known
 
     def check_operation(self, principal: Uid, action: str, resource: Uid, attributes: dict[str, Any]) -> Decision:
         """Decide on an operation on the broker itself; raise `AccessDenied` unless it is allowed."""
@@ -57,18 +68,32 @@ class Policy:
             )
         return decision
 
-    def _ask(self, principal: Uid, action: Uid, resource: Uid, given: tuple[list[dict[str, Any]], dict[str, Any]]) -> Decision:
-        entities, context = (json.dumps(part) for part in given)
-        question = "\n".join((*principal, *action, *resource, entities, context))
-        known = self._remembered.get(question)
-        if known is not None:
-            return known
-        request = {"principal": _uid(principal), "action": _uid(action), "resource": _uid(resource), "context": context}
-        decision = self._decision(cedarpy.is_authorized(request, self._folder.policies, entities))
+    def _seen(self, question: Question) -> Seen:
+        """Collect what varies of all that the policies see; agents and the catalogue are as they are in one registry."""
+        now = datetime.datetime.fromtimestamp(self._clock.now().wall / 1000, tz=datetime.UTC)
+        resource = question.scope.resource
+        return Seen(
+            agent=question.agent.name,
+            trust_domain=question.trust_domain,
+            task_type=question.task.type,
+            depth=len(question.task.path) - 1,
+            action=action_name(resource.service, resource.type, question.scope.action),
+            record=str(resource) if self._folder.reads_record_ids else f"{resource.service}:{resource.type}",
+            fields=question.scope.fields or (),
+            ttl=question.ttl,
+            hour=now.hour,
+            weekday=now.isoweekday(),
+        )
+
+    def _remember(self, seen: Seen, decision: Decision) -> None:
         if len(self._remembered) >= MAX_REMEMBERED:
             self._remembered.clear()
-        self._remembered[question] = decision
-        return decision
+        self._remembered[seen] = decision
+
+    def _ask(self, principal: Uid, action: Uid, resource: Uid, given: tuple[list[dict[str, Any]], dict[str, Any]]) -> Decision:
+        entities, context = (msgspec.json.encode(part).decode() for part in given)
+        request = {"principal": _uid(principal), "action": _uid(action), "resource": _uid(resource), "context": context}
+        return self._decision(cedarpy.is_authorized(request, self._folder.policies, entities))
 
     def _decision(self, result: cedarpy.AuthzResult) -> Decision:
         diagnostics = result.diagnostics
@@ -80,21 +105,6 @@ class Policy:
             return Decision("", policies, self.version)
         return Decision("forbidden" if policies else "not_permitted", policies, self.version)
 
-    def _context(self, question: Question) -> dict[str, Any]:
-        now = datetime.datetime.fromtimestamp(self._clock.now().wall / 1000, tz=datetime.UTC)
-        fields = question.scope.fields or ()
-        known = question.entry.resource_type.fields
-        return {
-            "task": {"type": question.task.type, "depth": len(question.task.path) - 1},
-            "fields": list(fields),
-            "data_classes": sorted({data_class for field in fields for data_class in known.get(field, ())}),
-            "level": question.entry.action.level,
-            "reversible": question.entry.action.reversible,
-            "ttl": question.ttl,
-            "hour": now.hour,
-            "weekday": now.isoweekday(),
-        }
-
     def _principal_attributes(self, principal: Uid) -> dict[str, Any]:
         kind, name = principal
         if kind == "Operator":
@@ -103,6 +113,31 @@ class Policy:
         if kind == "Service":
             return {"environment": self._registry.content.services[name].environment}
         return {}
+
+
+def _asked(question: Question, seen: Seen) -> tuple[Uid, Uid, tuple[list[dict[str, Any]], dict[str, Any]]]:
+    """Write the question as Cedar takes it: action, resource, and the entities with the context."""
+    action, record = ("Action", seen.action), ("Record", seen.record)
+    entities = [
+        _entity(("Agent", seen.agent), _agent_attributes(question)),
+        _entity(action, {}, parents=[("Action", question.entry.action.level)]),
+        _entity(record, _record_attributes(question)),
+    ]
+    return action, record, (entities, _context(question, seen))
+
+
+def _context(question: Question, seen: Seen) -> dict[str, Any]:
+    known = question.entry.resource_type.fields
+    return {
+        "task": {"type": seen.task_type, "depth": seen.depth},
+        "fields": list(seen.fields),
+        "data_classes": sorted({data_class for field in seen.fields for data_class in known.get(field, ())}),
+        "level": question.entry.action.level,
+        "reversible": question.entry.action.reversible,
+        "ttl": seen.ttl,
+        "hour": seen.hour,
+        "weekday": seen.weekday,
+    }
 
 
 def _agent_attributes(question: Question) -> dict[str, Any]:

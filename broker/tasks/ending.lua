@@ -8,6 +8,12 @@ end
 local reply = {}
 local time = now()
 if before == 'open' then
+  -- Nobody joins this task as the default one any more.
+  local owner = redis.call('HMGET', KEYS[1], 'agent', 'workload')
+  local default = ARGV[1] .. 'default:' .. owner[1] .. ':' .. owner[2]
+  if redis.call('GET', default) == ARGV[2] then
+    redis.call('DEL', default)
+  end
   redis.call('ZADD', KEYS[2], time + tonumber(ARGV[4]), ARGV[2])
 end
 local tree = {ARGV[2]}

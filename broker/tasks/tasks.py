@@ -20,8 +20,12 @@ KEPT_AFTER_END = 7_200_000
 UNFINISHED_AFTER = 5_000
 """The milliseconds after which the scheduler finishes an ending whose caller died."""
 
+MAX_REMEMBERED = 10_000
+"""How many open tasks a worker remembers."""
+
 _BATCH = 100
 _LISTS = ("types", "path", "envelope")
+_KEPT = tuple(name for name in Task.__struct_fields__ if name != "id")
 
 
 class Tasks:
@@ -31,6 +35,7 @@ class Tasks:
         self._store = store
         self._audit = audit
         self._clock = clock
+        self._known: dict[str, Task] = {}
         names = ("open", "ending", "close", "due", "forget")
         self._open, self._ending, self._close, self._due, self._forget = (store.script("broker.tasks", name) for name in names)
 
@@ -69,15 +74,21 @@ class Tasks:
     async def find(self, id: str) -> Task:
         """Return a task; raise `NotFound`."""
         shard = shard_of_id(id, TASK)
-        fields = await self._store.call("HGETALL", key(shard, "task", id)) if shard is not None else None
-        if not fields:
+        values = await self._store.call("HMGET", key(shard, "task", id), *_KEPT) if shard is not None else [None]
+        if values[0] is None:
             raise NotFound(f"there is no task {id!a}")
-        return _parsed(id, fields)
+        task = _parsed(id, values)
+        self._remember(task)
+        return task
 
     async def find_own(self, agent: Agent, id: str) -> Task:
-        """Return an open task of the agent; raise `InvalidGrant` for any other, without saying whether it exists."""
+        """Return an open task of the agent; raise `InvalidGrant` for any other, without saying whether it exists.
+
+        What never changes of a task is remembered, so it may have ended since: the script that issues a lease, or opens a
+        child, looks again.
+        """
         try:
-            task = await self.find(id)
+            task = self._known.get(id) or await self.find(id)
         except NotFound:
             raise InvalidGrant(_NOT_YOURS) from None
         if task.agent != agent.name or not task.is_open:
@@ -94,6 +105,7 @@ class Tasks:
 
         Returns the ids of their leases that have not expired, however they may have ended otherwise.
         """
+        self._known.pop(id, None)
         shard = shard_of_id(id, TASK)
         reply = None
         if shard is not None:
@@ -123,6 +135,13 @@ class Tasks:
     async def forget(self, shard: int) -> None:
         """Forget tasks of a shard that were closed long ago, at most a hundred."""
         await self._store.run(self._forget, [key(shard, "closed")], [key(shard, ""), KEPT_AFTER_END, _BATCH])
+
+    def _remember(self, task: Task) -> None:
+        self._known.pop(task.id, None)
+        if task.is_open:
+            if len(self._known) >= MAX_REMEMBERED:
+                self._known.pop(next(iter(self._known)))
+            self._known[task.id] = task
 
     async def _write(self, task: Task, longest: int, parent: Task | None) -> int | None:
         shard = shard_of(task.agent)
@@ -178,8 +197,7 @@ def _fields(task: Task) -> list[str | bytes]:
     return [part for pair in {**texts, **lists}.items() for part in pair]
 
 
-def _parsed(id: str, fields: dict[bytes, bytes]) -> Task:
-    values: dict[str, Any] = {name.decode(): value.decode() for name, value in fields.items()}
-    values |= {name: msgspec.json.decode(values[name]) for name in _LISTS}
-    known = {name: values[name] for name in Task.__struct_fields__ if name in values}
-    return msgspec.convert({**known, "id": id}, Task, strict=False)
+def _parsed(id: str, values: list[bytes | None]) -> Task:
+    texts: dict[str, Any] = {name: (value or b"").decode() for name, value in zip(_KEPT, values, strict=True)}
+    lists = {name: msgspec.json.decode(texts[name]) for name in _LISTS}
+    return msgspec.convert({"id": id, **texts, **lists}, Task, strict=False)

@@ -1,50 +1,21 @@
 """Every test of a store runs twice: on fakeredis and on a real redis-server of its own, on loopback."""
 
-import shutil
-import socket
-import subprocess
-import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
-import redis
 
-from tests.broker.world import Backend, World, fake_backend, redis_backend
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.broker.redis_server import RedisServer
+from tests.broker.world import Backend, World, fake_backend, neighbour_of, redis_backend
 
 
 @pytest.fixture(scope="session")
 def redis_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Start a redis-server that keeps nothing, and end it by its process."""
-    program = shutil.which("redis-server")
-    assert program is not None, "redis-server is missing; sh deploy/test installs it"
-    port = free_port()
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-    process = subprocess.Popen(command, cwd=tmp_path_factory.mktemp("redis"), stdout=subprocess.DEVNULL)
-    url = f"redis://127.0.0.1:{port}/0"
-    wait_for_redis(url)
-    yield url
-    process.terminate()
-    process.wait(10)
-
-
-def wait_for_redis(url: str) -> None:
-    pause = threading.Event()
-    for _ in range(500):
-        try:
-            redis.Redis.from_url(url).ping()
-        except redis.exceptions.ConnectionError:
-            pause.wait(0.01)
-        else:
-            return
-    pytest.fail("redis-server did not start")
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server.url
+    server.end()
 
 
 @pytest_asyncio.fixture(params=["fakeredis", "redis"])
@@ -62,3 +33,31 @@ def world(tmp_path: Path, backend: Backend) -> World:
     made = World(tmp_path, backend)
     made.follow()
     return made
+
+
+@pytest_asyncio.fixture
+async def neighbour(world: World, backend: Backend) -> AsyncIterator[World]:
+    """Another worker on the same store, with the same files and the same clock."""
+    connected = neighbour_of(backend)
+    made = World(world.folder, connected, clock=world.clock)
+    made.follow()
+    yield made
+    await connected.close()
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """A redis-server of this test alone, to be killed, stopped, filled and started again."""
+    server = RedisServer(tmp_path / "redis")
+    yield server
+    server.end()
+
+
+@pytest_asyncio.fixture
+async def own_world(tmp_path: Path, redis_server: RedisServer) -> AsyncIterator[World]:
+    """A broker on a redis-server of this test alone."""
+    backend = redis_backend(redis_server.url)
+    made = World(tmp_path, backend)
+    made.follow()
+    yield made
+    await backend.close()

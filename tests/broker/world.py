@@ -14,10 +14,16 @@ from redis.retry import Retry
 
 from broker import app, keys, private_key_file, settings, ulid
 from broker.app import Broker, Stores
+from broker.callers import Caller
+from broker.exchange import TokenRequest
 from broker.identity import development
+from broker.issuer import Issued
+from broker.revocation import Revoked, Selector
 from broker.store import Store, SyncStore
+from broker.tasks import Declaration, Task
 from scopes import jose
 from scopes.clock import Instant, SystemClock
+from scopes.scope import Scope
 
 ISSUER = "http://127.0.0.1:8750"
 CRM = "https://crm.test"
@@ -25,6 +31,7 @@ KB = "https://kb.test"
 BOT = "spiffe://development.test/agent/support-bot"
 OTHER = "spiffe://development.test/agent/other-bot"
 CRM_WORKLOAD = "spiffe://development.test/service/crm"
+ADMIN = Caller("Operator", "admin")
 
 OFFSET = "test:clock:offset"
 CLOCK = f"""
@@ -139,15 +146,29 @@ def redis_backend(url: str) -> Backend:
     return Backend(stores, redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0)))
 
 
+def neighbour_of(backend: Backend) -> Backend:
+    """Connect another worker to the same store."""
+    known = backend.client.connection_pool.connection_kwargs
+    if isinstance(backend.client, fakeredis.FakeRedis):
+        return fake_backend(known["server"], run_id=backend.stores.follower.run_id)
+    return redis_backend(f"redis://{known['host']}:{known['port']}/{known['db']}")
+
+
 class World:
     """One worker on one store. `folder` holds what `broker init` would have made."""
 
     def __init__(
-        self, folder: Path, backend: Backend, *, registry: str = REGISTRY, changes: Mapping[str, Any] | None = None
+        self,
+        folder: Path,
+        backend: Backend,
+        *,
+        registry: str = REGISTRY,
+        changes: Mapping[str, Any] | None = None,
+        clock: MovedClock | None = None,
     ) -> None:
         self.folder = folder
         self.backend = backend
-        self.clock = MovedClock(backend.client)
+        self.clock = clock or MovedClock(backend.client)
         write_files(folder, registry=registry)
         configured = msgspec.structs.replace(settings.load(folder / "broker.toml", environment={}), **(changes or {}))
         self.broker = Broker(app.configure(configured), backend.stores, clock=self.clock)
@@ -160,6 +181,21 @@ class World:
         """Move every clock, and let the follower hear the new time."""
         self.clock.advance(milliseconds)
         self.follow()
+
+    async def issue(self, scope: str = "crm:ticket/4711#read[subject]", *, workload: str = BOT, **asked: Any) -> Issued:
+        """Exchange the workload's identity for a token, as the token endpoint does."""
+        return await self.broker.exchange(TokenRequest(self.svid(workload), Scope.parse(scope), **asked))
+
+    async def declare(self, type: str = "summarise-ticket", *, workload: str = BOT, **declared: Any) -> Task:
+        """Open a task, as an agent does."""
+        registry = self.broker.registry
+        return await self.broker.tasks.open(
+            registry.agent_of(workload), workload, Declaration(type=type, **declared), registry
+        )
+
+    async def revoke(self, reason: str = "a test", **selector: Any) -> Revoked:
+        """Revoke by one selector, as an operator does; every worker hears of it when it follows."""
+        return await self.broker.revocation.revoke(Selector(**selector), reason, ADMIN)
 
     def svid(self, workload: str = BOT, *, audience: str = ISSUER) -> str:
         return development.sign_svid(self.folder / "keys" / "development", workload, audience=audience, clock=self.clock)

@@ -113,7 +113,7 @@ class Issuer:
 
 def _handler_of(issuer: Issuer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 - the name is the base class's
+        def do_GET(self) -> None:
             # A proxy is asked with the whole address, which lets a test give the issuer any name.
             asked = urlsplit(self.path)
             issuer.requests.append(Request(asked.path, asked.query, self.headers["Authorization"]))

@@ -32,7 +32,14 @@ def test_a_whole_token_is_read_as_it_is_written_in_the_contract():
         act={"sub": BOT, "act": {"sub": RUNNER}},
         cnf={"jkt": "0ZcO"},
         status={"status_list": {"idx": 41287, "uri": "https://broker.example.com/status/v1/lists/9c1f"}},
-        lease={"user": True, "instance": "pod-1", "approval": "apr_1", "single_use": True, "max_uses": 3, "ends_on_taint": True},
+        lease={
+            "user": True,
+            "instance": "pod-1",
+            "approval": "apr_1",
+            "single_use": True,
+            "max_uses": 3,
+            "ends_on_taint": True,
+        },
     )
     claims, scope = token_claims.decode(json.dumps(full).encode())
     assert json.loads(token_claims.encode(claims)) == full
@@ -165,8 +172,13 @@ WIDE = detail("crm:ticket/4711#read[description,subject]")
         pytest.param({"authorization_details": [WIDE | {"identifier": "crm:ticket/4712"}]}, id="another resource"),
         pytest.param({"authorization_details": [WIDE | {"actions": ["write"]}]}, id="another action"),
         pytest.param({"authorization_details": [WIDE | {"actions": ["read", "write"]}]}, id="two actions"),
-        pytest.param({"authorization_details": [WIDE | {"datatypes": ["description", "email", "subject"]}]}, id="another field"),
-        pytest.param({"authorization_details": [WIDE | {"datatypes": ["subject", "description"]}]}, id="fields in another order in the detail"),
+        pytest.param(
+            {"authorization_details": [WIDE | {"datatypes": ["description", "email", "subject"]}]}, id="another field"
+        ),
+        pytest.param(
+            {"authorization_details": [WIDE | {"datatypes": ["subject", "description"]}]},
+            id="fields in another order in the detail",
+        ),
         pytest.param({"authorization_details": [without(WIDE, "datatypes")]}, id="no fields in the detail"),
         pytest.param({"authorization_details": [WIDE | {"locations": ["https://other.example.com"]}]}, id="another service"),
         pytest.param({"authorization_details": [WIDE | {"locations": [AUDIENCE, AUDIENCE]}]}, id="two services"),

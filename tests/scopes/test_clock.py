@@ -9,7 +9,9 @@ from scopes.clock import Instant, SystemClock
     ("wall", "boot", "passed"),
     [
         pytest.param(1_000, 1_000, 1_000, id="both agree"),
-        pytest.param(3_600_000, 1_000, 3_600_000, id="the wall clock was set forward, or the boot clock stood still in a pause"),
+        pytest.param(
+            3_600_000, 1_000, 3_600_000, id="the wall clock was set forward, or the boot clock stood still in a pause"
+        ),
         pytest.param(-3_600_000, 1_000, 1_000, id="the wall clock was set back"),
         pytest.param(-5, -5, 0, id="both went back"),
     ],

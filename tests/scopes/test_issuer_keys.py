@@ -27,7 +27,10 @@ FAILURES = [
     pytest.param(Answer(200, b" " * (MAX_JWKS_BYTES + 1)), id="too large (TRAPS 5)"),
     pytest.param(Answer(200, b"{}", (("Content-Length", "99"),)), id="cut off"),
     pytest.param(Answer(302, b"", (("Location", "/elsewhere"),)), id="a redirect (TRAPS 5)"),
-    pytest.param(Answer(301, b'{"keys":[]}', (("Location", "http://169.254.169.254/"),)), id="a redirect into a private network (TRAPS 5)"),
+    pytest.param(
+        Answer(301, b'{"keys":[]}', (("Location", "http://169.254.169.254/"),)),
+        id="a redirect into a private network (TRAPS 5)",
+    ),
 ]
 
 

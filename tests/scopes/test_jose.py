@@ -57,7 +57,9 @@ def test_the_header_names_type_algorithm_and_key():
         pytest.param(f"{HEADER}+.{PAYLOAD}.{SIGNATURE}", id="the other base64 alphabet"),
         pytest.param(f"{HEADER}.{PAYLOAD}.{SIGNATURE}A", id="a length that base64 cannot have"),
         pytest.param("\udce9" + GOOD, id="half a character"),
-        pytest.param(json.dumps({"protected": HEADER, "payload": PAYLOAD, "signature": SIGNATURE}), id="the JSON form (RFC 7515 §7.2)"),
+        pytest.param(
+            json.dumps({"protected": HEADER, "payload": PAYLOAD, "signature": SIGNATURE}), id="the JSON form (RFC 7515 §7.2)"
+        ),
     ],
 )
 def test_only_the_compact_form_is_read(text):
@@ -123,7 +125,9 @@ def test_a_header_without_algorithm_key_or_type_is_refused(name):
         verified(compact(header, b"{}", KEY))
 
 
-@pytest.mark.parametrize("header", [b"", b"[]", b"null", b"not json", b'{"alg":"ES256","kid":"a","typ":"at+jwt","typ":"at+jwt"}'])
+@pytest.mark.parametrize(
+    "header", [b"", b"[]", b"null", b"not json", b'{"alg":"ES256","kid":"a","typ":"at+jwt","typ":"at+jwt"}']
+)
 def test_a_header_that_is_no_strict_json_object_is_refused(header):
     with pytest.raises(InvalidDocument):
         verified(compact(header, b"{}", KEY))
@@ -144,7 +148,9 @@ def test_the_type_is_compared_whatever_its_case_and_never_guessed():
             verified(signed(typ=typ))
 
 
-@pytest.mark.parametrize("alg", ["none", "None", "NONE", "nOnE", "HS256", "RS256", "PS256", "ES384", "EdDSA", "es256", "ES256 ", ""])
+@pytest.mark.parametrize(
+    "alg", ["none", "None", "NONE", "nOnE", "HS256", "RS256", "PS256", "ES384", "EdDSA", "es256", "ES256 ", ""]
+)
 def test_a_key_verifies_under_its_own_algorithm_only(alg):
     """TRAPS 3, RFC 8725 §3.1."""
     with pytest.raises(InvalidDocument, match="algorithm"):

@@ -53,7 +53,9 @@ def test_a_key_id_is_the_thumbprint_of_rfc_7638():
     assert thumbprint(jwk) == "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs"
 
 
-@pytest.mark.parametrize("jwk", [{}, {"kty": "oct", "k": "AA"}, {"kty": []}, {"kty": "EC", "crv": "P-256", "x": "AA"}, {**EC, "y": 5}])
+@pytest.mark.parametrize(
+    "jwk", [{}, {"kty": "oct", "k": "AA"}, {"kty": []}, {"kty": "EC", "crv": "P-256", "x": "AA"}, {**EC, "y": 5}]
+)
 def test_a_key_that_lacks_a_member_has_no_thumbprint(jwk):
     with pytest.raises(InvalidDocument):
         thumbprint(jwk)
@@ -104,9 +106,17 @@ def test_a_refused_key_is_not_quoted():
 
 def test_rsa_keys_of_less_than_2048_bits_are_refused():
     """RFC 7518 §3.3."""
-    weak = RSAAlgorithm.to_jwk(rsa.generate_private_key(65537, 1024), as_dict=True)  # noqa: S505 - weak on purpose
+    weak = RSAAlgorithm.to_jwk(rsa.generate_private_key(65537, 1024), as_dict=True)
     with pytest.raises(InvalidDocument, match="2048"):
         SigningKey(weak)
+
+
+@pytest.mark.parametrize(
+    "jwk", [private_jwk("ES256"), {"kty": "oct", "k": "c2VjcmV0", "alg": "HS256"}], ids=["private", "symmetric"]
+)
+def test_a_key_that_signs_is_not_one_to_verify_with(jwk):
+    with pytest.raises(InvalidDocument, match="private"):
+        VerificationKey({**jwk, "kid": "a"}, algorithms=TOKEN_ALGORITHMS)
 
 
 def test_an_empty_key_set_verifies_nothing():
@@ -143,7 +153,9 @@ def test_a_key_is_found_by_its_id_and_by_nothing_else():
         pytest.param({**EC, "kty": {}}, id="kty an object"),
         pytest.param({"kty": "RSA", "crv": "P-256", "kid": "x", "alg": "RS256"}, id="RSA with a curve"),
         pytest.param(without(EC, "kty"), id="no kty"),
-        pytest.param(new_key("ES256").public_jwk | {"alg": "PS256", "kty": "RSA"}, id="alg PS256, which tokens are not signed with"),
+        pytest.param(
+            new_key("ES256").public_jwk | {"alg": "PS256", "kty": "RSA"}, id="alg PS256, which tokens are not signed with"
+        ),
         pytest.param({}, id="nothing"),
     ],
 )
@@ -176,7 +188,9 @@ def test_a_key_set_with_one_of_these_is_refused_whole(keys):
         parsed(*keys)
 
 
-@pytest.mark.parametrize("document", [b"", b"[]", b"{}", b'{"keys":{}}', b'{"keys":null}', b'{"keys":[],"keys":[]}', b"x" * (MAX_JWKS_BYTES + 1)])
+@pytest.mark.parametrize(
+    "document", [b"", b"[]", b"{}", b'{"keys":{}}', b'{"keys":null}', b'{"keys":[],"keys":[]}', b"x" * (MAX_JWKS_BYTES + 1)]
+)
 def test_what_is_not_a_key_set_is_refused(document):
     with pytest.raises(InvalidDocument):
         KeySet.parse(document, algorithms=TOKEN_ALGORITHMS)
@@ -205,7 +219,14 @@ def test_a_public_key_is_no_secret_to_verify_with():
     assert not VerificationKey(EC, algorithms=TOKEN_ALGORITHMS).verify(forged, b"data")
 
 
-odd = st.none() | st.booleans() | st.integers() | st.text(max_size=3) | st.just(b64(bytes(32))) | st.lists(st.text(max_size=3), max_size=2)
+odd = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(max_size=3)
+    | st.just(b64(bytes(32)))
+    | st.lists(st.text(max_size=3), max_size=2)
+)
 
 
 @given(st.sampled_from([EC, ED]), st.dictionaries(st.sampled_from([*EC, "key_ops", "n", "e"]), odd, max_size=4))

@@ -17,7 +17,15 @@ from tests.scopes.revocables import KID, held
 START = 1_795_318_537_000
 EPOCHS = ("01", "02", "03", "04")
 TOKENS = [held()._replace(epoch=epoch, position=position) for epoch in EPOCHS for position in (0, 2, 4, 8, 16)]
-TARGETS = [("agent", "support-bot"), ("lease", "lse_01"), ("lease", "lse_02"), ("all", ""), ("new kind", ""), ("key", KID), ("label", "x")]
+TARGETS = [
+    ("agent", "support-bot"),
+    ("lease", "lse_01"),
+    ("lease", "lse_02"),
+    ("all", ""),
+    ("new kind", ""),
+    ("key", KID),
+    ("label", "x"),
+]
 NEVER = 10**15
 
 moments = st.integers(0, 20_000)
@@ -87,14 +95,21 @@ class Histories(RuleBasedStateMachine):
 
     # What happens at the issuer
 
-    @rule(target_of=st.sampled_from([*TARGETS, None]), lives=st.sampled_from([5_000, NEVER]), narrowed=st.booleans(), after=moments)
+    @rule(
+        target_of=st.sampled_from([*TARGETS, None]),
+        lives=st.sampled_from([5_000, NEVER]),
+        narrowed=st.booleans(),
+        after=moments,
+    )
     def commit(self, target_of: tuple[str, str] | None, lives: int, narrowed: bool, after: int) -> None:
         self.pass_time(after + 1)
         place = self.place(self.current.entries[-1].place.seq + 1)
         event = None
         if target_of is not None:
             above = "draft" if narrowed else None
-            event = Event(seq=place.seq, id=place.id, kind=target_of[0], value=target_of[1], until=self.true + lives, above=above)
+            event = Event(
+                seq=place.seq, id=place.id, kind=target_of[0], value=target_of[1], until=self.true + lives, above=above
+            )
         self.current.entries.append(Entry(place, self.true, event))
 
     @precondition(lambda self: len(self.branches) < 5)

@@ -134,11 +134,14 @@ def test_a_key_that_was_stolen_signs_any_position_it_likes(log, clock):
     assert picture.ended_by(held(position=2**50)) is not None
 
 
-@pytest.mark.parametrize(("kind", "value", "changes"), [
-    ("taint", "tsk_01", {"lease": {"ends_on_taint": False}}),
-    ("user", "corp:jane", {"sub": "corp:jane"}),
-    ("class", "class-1", {"lease": {"class": None}}),
-])
+@pytest.mark.parametrize(
+    ("kind", "value", "changes"),
+    [
+        ("taint", "tsk_01", {"lease": {"ends_on_taint": False}}),
+        ("user", "corp:jane", {"sub": "corp:jane"}),
+        ("class", "class-1", {"lease": {"class": None}}),
+    ],
+)
 def test_an_event_needs_what_it_names_to_be_in_the_token(log, clock, kind, value, changes):
     """A taint ends only what said it ends on taint, and a subject that is a workload is no user."""
     picture = started(log, clock).apply(log.commit(kind, value), clock.now())
@@ -147,7 +150,12 @@ def test_an_event_needs_what_it_names_to_be_in_the_token(log, clock, kind, value
 
 @pytest.mark.parametrize(
     ("above", "ended"),
-    [("read", ["draft", "write", "trigger"]), ("draft", ["write", "trigger"]), ("trigger", []), ("a level to come", ["read", "draft", "write", "trigger"])],
+    [
+        ("read", ["draft", "write", "trigger"]),
+        ("draft", ["write", "trigger"]),
+        ("trigger", []),
+        ("a level to come", ["read", "draft", "write", "trigger"]),
+    ],
 )
 def test_a_reduction_ends_the_levels_above_it(log, clock, above, ended):
     picture = started(log, clock).apply(log.commit("agent", "support-bot", above=above), clock.now())
@@ -261,7 +269,9 @@ def test_what_has_another_type_is_not_of_the_feed(log, typ):
         read_message(message_of(log.heartbeat(), type=typ), **NAMED)
 
 
-@pytest.mark.parametrize("changes", [{"iss": "http://broker.test/"}, {"iss": "http://other.test"}, {"aud": "https://other.example.com"}, {"aud": ""}])
+@pytest.mark.parametrize(
+    "changes", [{"iss": "http://broker.test/"}, {"iss": "http://other.test"}, {"aud": "https://other.example.com"}, {"aud": ""}]
+)
 def test_what_is_said_by_another_issuer_or_to_another_service_is_refused(log, changes):
     with pytest.raises(InvalidDocument, match="audience"):
         read_message(message_of(msgspec.structs.replace(log.heartbeat(), **changes)), **NAMED)
@@ -286,7 +296,9 @@ def test_a_message_that_lacks_a_member_is_refused(log, name):
         read_message(jose.write(msgspec.json.encode(said), type=MESSAGE_TYPE, key=KEY), **NAMED)
 
 
-@pytest.mark.parametrize("changes", [{"seq": True}, {"seq": 1.0}, {"as_of": "1795318537000"}, {"as_of": 1.5}, {"events": None}, {"prev": None}])
+@pytest.mark.parametrize(
+    "changes", [{"seq": True}, {"seq": 1.0}, {"as_of": "1795318537000"}, {"as_of": 1.5}, {"events": None}, {"prev": None}]
+)
 def test_a_message_of_other_types_is_refused(log, changes):
     """TRAPS 4."""
     said = msgspec.to_builtins(log.heartbeat()) | changes
@@ -311,7 +323,9 @@ def test_a_message_of_more_than_a_mebibyte_is_refused_and_a_snapshot_is_not(log)
 # The whole against a naive reading of the contract: an event ends what it names and what was decided before it.
 
 names = st.sampled_from(["1", "2"])
-kinds = st.sampled_from(["lease", "task", "taint", "agent", "instance", "user", "resource", "class", "key", "all", "new", "label"])
+kinds = st.sampled_from(
+    ["lease", "task", "taint", "agent", "instance", "user", "resource", "class", "key", "all", "new", "label"]
+)
 narrowings = st.fixed_dictionaries({}, optional={"above": st.sampled_from(["read", "write", "?"]), "unapproved": st.booleans()})
 
 
@@ -341,7 +355,11 @@ def tokens(draw: st.DrawFn) -> tuple[Claims, Revocable]:
     optional = {"instance": names, "approval": names, "ends_on_taint": st.booleans(), "user": st.booleans()}
     lease = draw(st.fixed_dictionaries({}, optional=optional))
     root = draw(names)
-    lease |= {"path": [root, *draw(st.lists(names, max_size=2))], "position": POSITION + draw(st.integers(0, 12)), "class": draw(names)}
+    lease |= {
+        "path": [root, *draw(st.lists(names, max_size=2))],
+        "position": POSITION + draw(st.integers(0, 12)),
+        "class": draw(names),
+    }
     lease |= {"level": draw(st.sampled_from(["read", "draft", "write", "trigger"]))}
     scope = of_scope(f"crm:ticket/{draw(names)}/{draw(names)}#read")
     return token(jti=draw(names), txn=root, client_id=draw(names), sub=draw(names), lease=lease, **scope)
@@ -362,6 +380,11 @@ def test_a_stream_taken_in_order_answers_as_the_whole_log_would(steps, held_toke
             values = {"resource": ["crm", "crm:ticket/1", "crm:ticket/1/2"], "key": [KID, "2"]}.get(kind, ["1", "2"])
             message = log.commit(kind, data.draw(st.sampled_from(values)), **narrowing)
         picture = picture.apply(message, clock.now())
-        assert (picture.seq, picture.id, picture.age(clock.now()), picture.needs_snapshot) == (log.head.seq, log.head.id, 0, False)
+        assert (picture.seq, picture.id, picture.age(clock.now()), picture.needs_snapshot) == (
+            log.head.seq,
+            log.head.id,
+            0,
+            False,
+        )
         for claims, known in held_tokens:
             assert (picture.ended_by(known) is not None) == any(naively_ends(event, claims) for event in log.events)

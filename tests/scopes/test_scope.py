@@ -21,9 +21,9 @@ alike = st.builds(
     st.just("read"),
     st.none() | st.sets(st.sampled_from("abc"), min_size=1).map(lambda fields: tuple(sorted(fields))),
 )
-pattern_paths = st.tuples(
-    st.lists(segments | st.just("*"), max_size=3), segments | st.sampled_from(["*", "**"])
-).map(lambda parts: (*parts[0], parts[1]))
+pattern_paths = st.tuples(st.lists(segments | st.just("*"), max_size=3), segments | st.sampled_from(["*", "**"])).map(
+    lambda parts: (*parts[0], parts[1])
+)
 
 
 def _is_scope(text: str) -> bool:

@@ -38,12 +38,16 @@ def test_nothing_is_converted_to_a_number(number):
     assert refused(f'{{"number":{number}}}')
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", "1", "null", '{"number":1', '{"number":1}{}', '{"number":1} x', "{number:1}", "\ufeff{}"])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", "1", "null", '{"number":1', '{"number":1}{}', '{"number":1} x', "{number:1}", "\ufeff{}"]
+)
 def test_what_is_not_one_whole_document_of_the_type_is_refused(text):
     assert refused(text)
 
 
-@pytest.mark.parametrize("data", [b'{"number":1,"text":"\xff"}', b'{"number":1,"other":"\xff"}', b'{"number":1,"text":"\\ud800"}'])
+@pytest.mark.parametrize(
+    "data", [b'{"number":1,"text":"\xff"}', b'{"number":1,"other":"\xff"}', b'{"number":1,"text":"\\ud800"}']
+)
 def test_text_that_is_not_unicode_is_refused(data):
     with pytest.raises(InvalidDocument):
         strict_json.decode(data, type=Small, max_bytes=100)
@@ -61,7 +65,10 @@ def test_a_number_of_thousands_of_digits_is_refused():
     assert refused('{"number":' + "9" * 6_000 + "}")
 
 
-@pytest.mark.parametrize("text", ['{"number":1,"other":' + "[" * 4_000 + "]" * 4_000 + "}", '{"number":1,"anything":' + '{"a":' * 1_500 + "1" + "}" * 1_501])
+@pytest.mark.parametrize(
+    "text",
+    ['{"number":1,"other":' + "[" * 4_000 + "]" * 4_000 + "}", '{"number":1,"anything":' + '{"a":' * 1_500 + "1" + "}" * 1_501],
+)
 def test_nesting_too_deep_is_refused(text):
     assert refused(text)
 
@@ -89,7 +96,11 @@ def test_a_member_twice_is_refused(text):
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False) | st.text("aé\"\\\n", max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text('aé"\\\n', max_size=3),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
     max_leaves=8,
 )

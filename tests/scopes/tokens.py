@@ -41,7 +41,9 @@ def b64(data: bytes) -> str:
 
 def compact(header: object, payload: object, key: SigningKey) -> str:
     """Sign whatever is given: bytes as they are, anything else as JSON."""
-    parts = [part if isinstance(part, bytes) else json.dumps(part, separators=(",", ":")).encode() for part in (header, payload)]
+    parts = [
+        part if isinstance(part, bytes) else json.dumps(part, separators=(",", ":")).encode() for part in (header, payload)
+    ]
     signing_input = ".".join(b64(part) for part in parts)
     return f"{signing_input}.{b64(key.sign(signing_input.encode()))}"
 
@@ -77,7 +79,12 @@ def detail(scope: str) -> dict[str, object]:
     """Say a scope text as the one object of `authorization_details`."""
     identifier, _, rest = scope.partition("#")
     action, _, fields = rest.rstrip("]").partition("[")
-    said: dict[str, object] = {"type": "agent_broker_scope", "locations": [AUDIENCE], "identifier": identifier, "actions": [action]}
+    said: dict[str, object] = {
+        "type": "agent_broker_scope",
+        "locations": [AUDIENCE],
+        "identifier": identifier,
+        "actions": [action],
+    }
     return said | ({"datatypes": fields.split(",")} if fields else {})
 
 

@@ -10,3 +10,7 @@ FOLDER = Path(__file__).parent.parent / "vectors"
 def read(name: str) -> dict[str, Any]:
     document: dict[str, Any] = json.loads((FOLDER / name).read_text(encoding="utf-8"))
     return document
+
+
+def as_json(document: object) -> bytes:
+    return json.dumps(document).encode()

@@ -1,0 +1,90 @@
+"""A redis-server that a test owns: killed, stopped, filled up and started again, with what it kept or with nothing."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+from pathlib import Path
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+_PATIENCE = 500
+"""How often to look, every hundredth of a second, whether a server that starts answers."""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class RedisServer:
+    """Runs from the start. It keeps what it is told to keep, in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        program = shutil.which("redis-server")
+        assert program is not None, "redis-server is missing; sh deploy/test installs it"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._command = [program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def start(self) -> None:
+        """Start the server from the snapshot in its folder, or empty where there is none."""
+        self._process = subprocess.Popen(self._command, cwd=self.folder, stdout=subprocess.DEVNULL)
+        pause = threading.Event()
+        for _ in range(_PATIENCE):
+            if self._answers():
+                return
+            pause.wait(0.01)
+        raise AssertionError("redis-server did not start")
+
+    def kill(self) -> None:
+        """Kill the server, so that it keeps nothing but its last snapshot."""
+        self._signal(signal.SIGKILL)
+        assert self._process is not None
+        self._process.wait(10)
+
+    def stop(self) -> None:
+        """Stop the server in the middle of whatever it does."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let a stopped server go on."""
+        self._signal(signal.SIGCONT)
+
+    def take_snapshot(self) -> None:
+        """Write what the server holds to its folder; the next start begins with it."""
+        self.call("SAVE")
+
+    def forget_snapshot(self) -> None:
+        """Let the next start begin empty."""
+        (self.folder / "dump.rdb").unlink(missing_ok=True)
+
+    def call(self, *command: str | int) -> object:
+        """Run one command from outside."""
+        with redis.Redis.from_url(self.url, retry=Retry(NoBackoff(), 0)) as client:
+            return client.execute_command(*command)
+
+    def end(self) -> None:
+        """End the server, whatever state it is in."""
+        if self._process is not None and self._process.poll() is None:
+            self.go_on()
+            self.kill()
+
+    def _signal(self, number: int) -> None:
+        assert self._process is not None
+        os.kill(self._process.pid, number)
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self.call("PING"))
+        except redis.exceptions.ConnectionError:
+            return False
