@@ -1,10 +1,14 @@
 """The composition root: settings in, application out. The only file that knows every class."""
 
+import asyncio
 import fcntl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import functools
+import signal
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO, TypeVar
 
 import fakeredis
 from litestar import Litestar
@@ -61,6 +65,8 @@ _HANDLERS: list[Any] = [
 ]
 _EMBEDDED_LOCK = "embedded.lock"
 
+T = TypeVar("T")
+
 
 class Configuration(NamedTuple):
     """Everything that is read from files, validated together."""
@@ -80,28 +86,35 @@ class Stores(NamedTuple):
 
 
 def configure(settings: Settings) -> Configuration:
-    """Read all the files that the settings name; raise `ConfigurationError` if anything is wrong with any."""
-    registry = registry_files.load(settings.path(settings.registry))
-    return Configuration(
-        settings=settings,
-        registry=registry,
-        policies=policies.load(settings.path(settings.policies), registry),
-        keys=Keys.load(settings.path(settings.keys)),
-        trust_domains=tuple(TrustDomain(source.trust_domain, settings.path(source.bundle)) for source in settings.trust.spiffe),
-    )
+    """Read all the files that the settings name; raise `ConfigurationError` with everything that is wrong with any."""
+    problems: list[str] = []
+    registry = _read(problems, registry_files.load, settings.path(settings.registry))
+    # Policies are checked against the registry, so that with a broken one nothing can be said of them.
+    folder = _read(problems, policies.load, settings.path(settings.policies), registry) if registry is not None else None
+    keys = _read(problems, Keys.load, settings.path(settings.keys))
+    sources = [(source.trust_domain, settings.path(source.bundle)) for source in settings.trust.spiffe]
+    domains = tuple(_read(problems, TrustDomain, *source) for source in sources)
+    if registry is None or folder is None or keys is None or None in domains:
+        raise ConfigurationError(problems)
+    return Configuration(settings, registry, folder, keys, tuple(domain for domain in domains if domain is not None))
 
 
 def connect(settings: Settings) -> Stores:
     """Prepare the store; without a `redis_url`, one inside this process. Raises `ConfigurationError` if it is taken."""
     if settings.redis_url is not None:
         return Stores(Store.connect(settings.redis_url), SyncStore.connect(settings.redis_url))
-    _lock(settings.path(settings.keys) / _EMBEDDED_LOCK)
+    _HELD.append(_locked(settings.path(settings.keys) / _EMBEDDED_LOCK))
     server = fakeredis.FakeServer()
     life = ulid.new(SystemClock().now().wall)
     return Stores(
         Store(fakeredis.FakeAsyncRedis(server=server), run_id=life),
         SyncStore(fakeredis.FakeRedis(server=server), run_id=life),
     )
+
+
+def check_free(settings: Settings) -> None:
+    """Raise `ConfigurationError` if a broker with the embedded store runs on the same keys."""
+    _locked(settings.path(settings.keys) / _EMBEDDED_LOCK).close()
 
 
 class Broker:
@@ -135,7 +148,8 @@ class Broker:
         self.follower.start()
         self.scheduler.start()
         try:
-            yield
+            with _when_told_to_stop(self.streams.close):
+                yield
         finally:
             self.scheduler.close()
             self.follower.close()
@@ -227,16 +241,49 @@ def _provided(value: Any) -> Provide:
     return Provide(lambda: value, use_cache=True, sync_to_thread=False)
 
 
-def _lock(path: Path) -> None:
-    """Hold a lock for the life of this process: the embedded store exists once, or what it counts would be wrong."""
+def _read(problems: list[str], read: Callable[..., T], *arguments: Any) -> T | None:
+    try:
+        return read(*arguments)
+    except ConfigurationError as error:
+        problems += error.problems
+        return None
+
+
+@contextmanager
+def _when_told_to_stop(act: Callable[[], None]) -> Iterator[None]:
+    """Have the event loop act when this process is told to stop, before whatever its server does about it.
+
+    A server waits for its streams to end before it says that it stops, and these never end by themselves.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if is_main else {}
+    handlers = {number: handler for number, handler in before.items() if callable(handler)}
+    for number, handler in handlers.items():
+        # The loop itself hears of signals in another way, so what the server asked of the loop is still done.
+        signal.signal(number, functools.partial(_act_then, asyncio.get_running_loop(), act, handler))
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _act_then(loop: asyncio.AbstractEventLoop, act: Callable[[], None], before: Any, *received: Any) -> None:
+    loop.call_soon_threadsafe(act)
+    before(*received)
+
+
+def _locked(path: Path) -> TextIO:
+    """Return a file that is locked as long as it is open: the embedded store exists once, or what it counts would be wrong."""
     file = path.open("w")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
+        file.close()
         raise ConfigurationError(
             [f"{path}: another broker runs with the embedded store; set redis_url to run several"]
         ) from None
-    _HELD.append(file)
+    return file
 
 
-_HELD: list[Any] = []
+_HELD: list[TextIO] = []

@@ -2,10 +2,10 @@
 
 import ipaddress
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -16,6 +16,11 @@ from broker.identity.development import DEVELOPMENT_DOMAIN
 DEFAULT_FILE = Path("broker.toml")
 CONFIG_VARIABLE = "BROKER_CONFIG"
 PREFIX = "BROKER_"
+
+# Compared as text by everybody who verifies, so it has one spelling: nothing after the host and its port (RFC 8414 §2).
+_ISSUER = re.compile(r"(?P<scheme>https?)://(?P<host>[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
+_LISTEN = re.compile(r"(?P<host>[^\[\]:/\s]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]{1,5})")
+_LARGEST_PORT = 65535
 
 
 class SpiffeTrust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -87,31 +92,46 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     return {name: int(value) if name == "max_ttl" and value.isdecimal() else value for name, value in found.items()}
 
 
-def _problems(settings: Settings) -> list[str]:
-    issuer = urlsplit(settings.issuer)
-    problems = []
-    if issuer.scheme not in ("http", "https") or issuer.hostname is None or issuer.path or issuer.query or issuer.fragment:
-        problems.append("issuer: has to be https://HOST without path and trailing slash")
-    elif issuer.scheme == "http" and not is_loopback(issuer.hostname):
-        problems.append("issuer: plain http is for loopback only; use https")
-    host, _, port = settings.listen.rpartition(":")
-    if not host or not port.isdecimal() or int(port) > 65535:
-        problems.append("listen: has to be HOST:PORT")
-    elif settings.tls_certificate is None and not is_loopback(host.strip("[]")):
-        problems.append("listen: plain http is for loopback only; set tls_certificate and tls_key")
+def _problems(settings: Settings) -> Iterator[str]:
+    yield from _addresses(settings)
+    yield from _trust(settings)
+
+
+def _addresses(settings: Settings) -> Iterator[str]:
+    issuer, host = _ISSUER.fullmatch(settings.issuer), _listen_host(settings)
+    if issuer is None:
+        yield "issuer: has to be https://HOST without path and trailing slash"
+    elif issuer["scheme"] == "http" and not is_loopback(issuer["host"]):
+        yield "issuer: plain http is for loopback only; use https"
+    if not host:
+        yield "listen: has to be HOST:PORT"
+    elif settings.tls_certificate is None and not is_loopback(host):
+        yield "listen: plain http is for loopback only; set tls_certificate and tls_key"
     if (settings.tls_certificate is None) != (settings.tls_key is None):
-        problems.append("tls_certificate and tls_key go together")
-    if not settings.trust.spiffe:
-        problems.append("trust: names no [[trust.spiffe]], so nobody could prove who they are")
-    development = any(source.trust_domain == DEVELOPMENT_DOMAIN for source in settings.trust.spiffe)
-    if development and not is_loopback(issuer.hostname or ""):
-        problems.append(f"trust.spiffe: {DEVELOPMENT_DOMAIN} is for development; remove it where the issuer is not loopback")
-    return problems
+        yield "tls_certificate and tls_key go together"
+
+
+def _trust(settings: Settings) -> Iterator[str]:
+    domains = [source.trust_domain for source in settings.trust.spiffe]
+    if not domains:
+        yield "trust: names no [[trust.spiffe]], so nobody could prove who they are"
+    if len(set(domains)) != len(domains):
+        yield "trust.spiffe: names a trust domain twice, so it would not be clear whose word counts"
+    issuer = _ISSUER.fullmatch(settings.issuer)
+    local = issuer is not None and is_loopback(issuer["host"]) and is_loopback(_listen_host(settings))
+    if DEVELOPMENT_DOMAIN in domains and not local:
+        yield f"trust.spiffe: {DEVELOPMENT_DOMAIN} is for development; remove it where issuer or listen is not loopback"
+
+
+def _listen_host(settings: Settings) -> str:
+    """Return the host to listen on, empty where `listen` is not a host and a port."""
+    match = _LISTEN.fullmatch(settings.listen)
+    return match["host"] if match is not None and int(match["port"]) <= _LARGEST_PORT else ""
 
 
 def is_loopback(host: str) -> bool:
     """Tell whether a host name or address stays on this machine."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host == "localhost"

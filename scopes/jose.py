@@ -6,7 +6,7 @@ that carry or point to a key (`jwk`, `jku`, `x5u`, `x5c`) are never looked at.
 """
 
 import base64
-import re
+import binascii
 from functools import lru_cache
 
 import msgspec
@@ -18,8 +18,9 @@ from scopes.keys import KeySet, SigningKey
 MAX_TOKEN_BYTES = 8 * 1024
 MAX_HEADER_BYTES = 2 * 1024
 
-_SEGMENT = r"[A-Za-z0-9_-]+"
-_COMPACT = re.compile(rf"({_SEGMENT})\.({_SEGMENT})\.({_SEGMENT})")
+# base64url to base64; what is base64 only becomes what is in no alphabet, so that strict decoding refuses it.
+_TO_BASE64 = bytes.maketrans(b"-_+/=", b"+/!!!")
+_SEGMENTS = 3
 
 
 class UnverifiedHeader(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -58,15 +59,12 @@ def read(unverified_text: str | bytes, *, types: frozenset[str | None], max_byte
     """
     if len(unverified_text) > max_bytes:
         raise InvalidDocument(f"larger than {max_bytes} bytes")
-    text = unverified_text if isinstance(unverified_text, str) else unverified_text.decode("latin-1")
-    match = _COMPACT.fullmatch(text)
-    if match is None:
-        raise InvalidDocument("not a compact JWS")
-    header = _header(match[1])
+    segments = _segments(unverified_text)
+    header = _header(segments[0])
     if (header.typ.lower() if header.typ is not None else None) not in types:
         raise InvalidDocument("of another type than expected here")
-    signing_input = text[: match.end(2)].encode()
-    return UnverifiedJws(header, _decoded(match[2]), signing_input, _decoded(match[3]))
+    signing_input = segments[0] + b"." + segments[1]
+    return UnverifiedJws(header, _decoded(segments[1]), signing_input, _decoded(segments[2]))
 
 
 def write(payload: bytes, *, type: str, key: SigningKey) -> str:
@@ -75,8 +73,19 @@ def write(payload: bytes, *, type: str, key: SigningKey) -> str:
     return (signing_input + b"." + _encoded(key.sign(signing_input))).decode()
 
 
+def _segments(unverified_text: str | bytes) -> list[bytes]:
+    try:
+        text = unverified_text.encode("ascii") if isinstance(unverified_text, str) else unverified_text
+    except UnicodeEncodeError:
+        raise InvalidDocument("not a compact JWS") from None
+    segments = text.split(b".")
+    if len(segments) != _SEGMENTS or not all(segments):
+        raise InvalidDocument("not a compact JWS")
+    return segments
+
+
 @lru_cache(maxsize=64)
-def _header(segment: str) -> UnverifiedHeader:
+def _header(segment: bytes) -> UnverifiedHeader:
     # Cached because an issuer writes the same header on every token; bounded because anybody can send another.
     header = strict_json.decode(_decoded(segment), type=UnverifiedHeader, max_bytes=MAX_HEADER_BYTES)
     if header.crit is not msgspec.UNSET:
@@ -93,12 +102,12 @@ def _encoded(data: bytes) -> bytes:
     return base64.urlsafe_b64encode(data).rstrip(b"=")
 
 
-def _decoded(segment: str) -> bytes:
+def _decoded(segment: bytes) -> bytes:
     try:
-        data = base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+        data = binascii.a2b_base64(segment.translate(_TO_BASE64) + b"=" * (-len(segment) % 4), strict_mode=True)
     except ValueError:
         raise InvalidDocument("not base64url") from None
     # Bits after the last whole byte must be zero (RFC 4648 §3.5); only the last character can carry them.
-    if len(segment) % 4 and _encoded(data[-(len(data) % 3) :]) != segment[-(len(segment) % 4) :].encode():
+    if len(segment) % 4 and _encoded(data[-(len(data) % 3) :]) != segment[-(len(segment) % 4) :]:
         raise InvalidDocument("not canonical base64url")
     return data

@@ -28,13 +28,13 @@ MAX_AHEAD = 1_000
 
 _ENDING_KINDS = frozenset({"lease", "task", "taint", "agent", "instance", "user", "resource", "class", "key", "all"})
 _BROKER_KINDS = frozenset({"label", "configuration", "lift"})
-_ALL = ("all", "")
-_UNKNOWN = ("unknown kind", "")
+_ALL = "all"
+_UNKNOWN = "unknown kind"
 # Ended events are swept out of the index when it has doubled, so that sweeping costs each event a constant share.
 _SMALLEST_SWEEP = 1024
 
-Target = tuple[str, str]
-"""The kind and value of an event that would end a token."""
+Target = str
+"""The kind and value of an event that would end a token, as one text: cheap to make, to keep and to look up."""
 
 
 class _Wire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -98,15 +98,25 @@ class Revocable(NamedTuple):
 def revocable(claims: Claims, scope: Scope, kid: str) -> Revocable:
     """Collect what can end the token: its lease, tasks, agent, workload, user, resource, class, key, or everything."""
     lease = claims.lease
-    targets: list[Target] = [_ALL, _UNKNOWN, ("lease", claims.jti), ("agent", claims.client_id), ("key", kid)]
-    targets.append(("instance", claims.workload))
-    targets += [("task", task) for task in lease.path]
-    targets += [("resource", prefix) for prefix in scope.resource.prefixes]
-    optional = [("instance", lease.instance), ("class", lease.class_), ("user", claims.sub if lease.user else None)]
-    targets += [(kind, value) for kind, value in optional if value is not None]
+    targets = targets_of(lease=claims.jti, agent=claims.client_id, workload=claims.workload, path=lease.path, scope=scope)
+    targets.append(f"key {kid}")
+    if lease.instance is not None:
+        targets.append(f"instance {lease.instance}")
+    if lease.class_ is not None:
+        targets.append(f"class {lease.class_}")
+    if lease.user:
+        targets.append(f"user {claims.sub}")
     if lease.ends_on_taint:
-        targets.append(("taint", claims.txn))
+        targets.append(f"taint {claims.txn}")
     return Revocable(lease.epoch, lease.position, lease.level, lease.approval is not None, tuple(targets))
+
+
+def targets_of(*, lease: str, agent: str, workload: str, path: Iterable[str], scope: Scope) -> list[Target]:
+    """Name the events that would end any token of this lease."""
+    targets = [_ALL, _UNKNOWN, f"lease {lease}", f"agent {agent}", f"instance {workload}"]
+    targets += [f"task {task}" for task in path]
+    targets += [f"resource {prefix}" for prefix in scope.resource.prefixes]
+    return targets
 
 
 class Picture(msgspec.Struct, frozen=True):
@@ -134,7 +144,10 @@ class Picture(msgspec.Struct, frozen=True):
 
     def is_fresh(self, now: Instant, *, bound: int) -> bool:
         """Tell whether the picture is whole and at most `bound` milliseconds old."""
-        return not self.disputed and self.age(now) <= bound
+        # Written out, for this is asked at every use of every token.
+        received = self.received
+        elapsed = max(now.wall - received.wall, now.boot - received.boot, 0)
+        return not self.disputed and self.age_at_receipt + elapsed <= bound
 
     def ended_by(self, token: Revocable) -> Event | None:
         """Return an event that ends the token, if there is one. The epochs have to be compared before."""
@@ -172,7 +185,7 @@ class Picture(msgspec.Struct, frozen=True):
         if snapshot.as_of > now.wall + MAX_AHEAD or any(event.seq > snapshot.seq for event in snapshot.events):
             return self
         if snapshot.epoch > self.epoch:
-            keys = {target: events for target, events in self.index.items() if target[0] == "key"}
+            keys = {target: events for target, events in self.index.items() if target.startswith("key ")}
             return Picture(epoch=snapshot.epoch, index=keys)._with(snapshot.events, snapshot, now)
         if snapshot.epoch < self.epoch or snapshot.seq < self.seq:
             return self
@@ -244,7 +257,7 @@ def _is_in_order(message: Message) -> bool:
 def _target(event: Event) -> Target:
     if event.kind not in _ENDING_KINDS:
         return _UNKNOWN
-    return _ALL if event.kind == "all" else (event.kind, event.value)
+    return _ALL if event.kind == "all" else f"{event.kind} {event.value}"
 
 
 def _hits(event: Event, token: Revocable) -> bool:

@@ -47,8 +47,12 @@ class Resource(NamedTuple):
     @property
     def prefixes(self) -> tuple[str, ...]:
         """Every prefix that selects this resource, from its service down to itself."""
-        above = (self.service, f"{self.service}:{self.type}")
-        return above + tuple(str(self._replace(path=self.path[:end])) for end in range(1, len(self.path) + 1))
+        prefix = f"{self.service}:{self.type}"
+        found = [self.service, prefix]
+        for segment in self.path:
+            prefix = f"{prefix}/{segment}"
+            found.append(prefix)
+        return tuple(found)
 
 
 class Scope(NamedTuple):

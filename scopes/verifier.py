@@ -13,7 +13,17 @@ from scopes import claims as token_claims
 from scopes import jose
 from scopes.claims import TOKEN_TYPE, Claims
 from scopes.clock import Clock, Instant, SystemClock
-from scopes.errors import Denied, Expired, InvalidDocument, InvalidToken, ProofRequired, Revoked, Stale, Unavailable
+from scopes.errors import (
+    Denied,
+    Expired,
+    InvalidDocument,
+    InvalidToken,
+    ProofRequired,
+    Revoked,
+    Stale,
+    Unavailable,
+    VerificationError,
+)
 from scopes.feed import Feed
 from scopes.issuer_keys import IssuerKeys
 from scopes.keys import VerificationKey
@@ -60,15 +70,18 @@ class Grant(msgspec.Struct, frozen=True):
 
 
 class _Verified:
-    """A token whose signature and form have been checked; what can change is checked at every use."""
+    """A token whose signature and form have been checked; what can change is checked at every use. Times are milliseconds."""
 
-    __slots__ = ("claims", "clean_at", "grant", "key", "resource", "revocable")
+    __slots__ = ("clean_at", "expires", "grant", "key", "max_staleness", "not_before", "resource", "revocable", "unenforceable")
 
     def __init__(self, claims: Claims, scope: Scope, key: VerificationKey) -> None:
-        self.claims = claims
         self.key = key
         self.revocable: Revocable = revocable(claims, scope, key.kid)
         self.resource = str(scope.resource)
+        self.expires = claims.exp * 1000
+        self.not_before = (max(claims.nbf, claims.iat) - LEEWAY) * 1000
+        self.max_staleness = claims.lease.max_staleness * 1000
+        self.unenforceable = _unenforceable(claims)
         # The place in the log up to which no event was found that ends it; the epoch is compared at every use.
         self.clean_at = -1
         self.grant = Grant(
@@ -139,9 +152,11 @@ class Verifier:
         if not picture.epoch:
             raise Stale("no revocations are known yet")
         token = self._authentic(unverified_token, now)
-        _check_time(token.claims, now)
+        _check_time(token, now)
         _check_revocations(token, picture, now)
-        _check_enforceable(token.claims)
+        if token.unenforceable is not None:
+            refusal, why = token.unenforceable
+            raise refusal(why)
         _check_scope(token, action, resource, fields)
         return token.grant
 
@@ -182,15 +197,15 @@ class Verifier:
         return httpx2.Client(timeout=_TIMEOUT)
 
 
-def _check_time(claims: Claims, now: Instant) -> None:
-    if now.wall >= claims.exp * 1000:
+def _check_time(token: _Verified, now: Instant) -> None:
+    if now.wall >= token.expires:
         raise Expired("the token has expired")
-    if max(claims.nbf, claims.iat) * 1000 > now.wall + LEEWAY * 1000:
+    if token.not_before > now.wall:
         raise InvalidToken("the token is from the future")
 
 
 def _check_revocations(token: _Verified, picture: Picture, now: Instant) -> None:
-    epoch = token.claims.lease.epoch
+    epoch = token.revocable.epoch
     if epoch < picture.epoch:
         raise Revoked("the token is from before the issuer's store was lost or restarted")
     if epoch == picture.epoch and token.clean_at != picture.seq:
@@ -198,15 +213,17 @@ def _check_revocations(token: _Verified, picture: Picture, now: Instant) -> None
         if event is not None:
             raise Revoked(f"the token was ended by the {event.kind} event {event.id}")
         token.clean_at = picture.seq
-    if epoch > picture.epoch or not picture.is_fresh(now, bound=token.claims.lease.max_staleness * 1000):
+    if epoch > picture.epoch or not picture.is_fresh(now, bound=token.max_staleness):
         raise Stale("revocations are not known freshly enough for this token")
 
 
-def _check_enforceable(claims: Claims) -> None:
+def _unenforceable(claims: Claims) -> tuple[type[VerificationError], str] | None:
+    """Return how a token is refused that this verifier cannot control: it would be honoured more widely than it says."""
     if claims.lease.single_use or claims.lease.max_uses is not None:
-        raise Denied("the token has to be consumed at the issuer, which this verifier does not do")
+        return Denied, "the token has to be consumed at the issuer, which this verifier does not do"
     if claims.cnf is not None:
-        raise ProofRequired("the token is bound to a key, which this verifier cannot check")
+        return ProofRequired, "the token is bound to a key, which this verifier cannot check"
+    return None
 
 
 def _check_scope(token: _Verified, action: str, resource: str, fields: Iterable[str]) -> None:
@@ -214,6 +231,6 @@ def _check_scope(token: _Verified, action: str, resource: str, fields: Iterable[
     # As text: a scope has one spelling, so what is written otherwise is another resource, or none.
     if token.resource != resource or scope.action != action:
         raise Denied("the token grants another action or another resource")
-    beyond = sorted(set(fields) - set(scope.fields)) if scope.fields is not None else []
+    beyond = sorted(set(fields) - set(scope.fields)) if scope.fields is not None and fields else []
     if beyond:
         raise Denied(f"the token does not grant the fields {', '.join(beyond)}")

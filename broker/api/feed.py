@@ -54,14 +54,21 @@ async def _check(request: Request[Any, Any, Any], callers: Callers, audience: st
 
 async def _frames(streams: Streams, audience: str) -> AsyncIterator[bytes]:
     loop = asyncio.get_running_loop()
-    waiting: asyncio.Queue[bytes] = asyncio.Queue()
+    waiting: asyncio.Queue[bytes] = asyncio.Queue(MAX_WAITING)
+
+    def keep(frame: bytes) -> None:
+        # Whoever reads nothing at all is told nothing more, for what waits for them is kept in memory.
+        if waiting.full():
+            streams.leave(audience, deliver)
+        else:
+            waiting.put_nowait(frame)
 
     def deliver(frame: bytes) -> None:
-        loop.call_soon_threadsafe(waiting.put_nowait, frame)
+        loop.call_soon_threadsafe(keep, frame)
 
     try:
         yield await asyncio.to_thread(streams.join, audience, deliver)
-        while waiting.qsize() < MAX_WAITING and (frame := await waiting.get()):
+        while not waiting.full() and (frame := await waiting.get()):
             yield frame
     finally:
         streams.leave(audience, deliver)

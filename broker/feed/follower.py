@@ -139,8 +139,12 @@ class Follower:
             self._begin_epoch(epoch, received)
             return
         live = [_live(int(seq), event) for seq, event in (entry.split(b" ", 1) for entry in reply[5:])]
+        picture = _picture(reply, live, received)
+        if not picture.epoch:
+            # Better the place where this worker stood than none: it is by that place that a loss of the log is noticed.
+            raise Unavailable("the store's clock is more than a second ahead of this worker's", retry_after=1)
         self._remember(epoch)
-        self._streams.restart(_picture(reply, live, received), live)
+        self._streams.restart(picture, live)
         self._run_id = self._store.run_id
 
     def _has_lost(self, picture: Picture) -> bool:

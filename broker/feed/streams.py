@@ -40,7 +40,6 @@ class _Channel:
 
     def __init__(self, picture: Picture) -> None:
         self.place = Place(seq=picture.seq, id=picture.id)
-        self.epoch = picture.epoch
         self.as_of = picture.as_of
         self.listeners: set[Deliver] = set()
         self.snapshot: _Cached | None = None
@@ -55,6 +54,7 @@ class Streams:
         self._lock = threading.Lock()
         self._channels: dict[str, _Channel] = {}
         self._live: dict[str, LiveEvent] = {}
+        self._closed = False
         self.picture = Picture()
 
     def publish(self, picture: Picture, events: Iterable[LiveEvent]) -> None:
@@ -73,10 +73,13 @@ class Streams:
         with self._lock:
             self.picture = picture
             self._live = {live.event.id: live for live in events}
-            for channel in self._channels.values():
-                for deliver in channel.listeners:
-                    deliver(b"")
-            self._channels.clear()
+            self._end_all()
+
+    def close(self) -> None:
+        """End every stream for good, for this worker stops; their readers find another."""
+        with self._lock:
+            self._closed = True
+            self._end_all()
 
     def join(self, audience: str, deliver: Deliver) -> bytes:
         """Begin a stream: return its first frame, the snapshot; `deliver` gets what follows, and an empty frame at its end."""
@@ -86,6 +89,8 @@ class Streams:
                 self._send(audience, channel, [])
             snapshot = self._snapshot(audience, channel)
             channel.listeners.add(deliver)
+            if self._closed:
+                deliver(b"")
             return _frame("snapshot", snapshot)
 
     def leave(self, audience: str, deliver: Deliver) -> None:
@@ -101,6 +106,12 @@ class Streams:
         """Return everything alive for an audience, signed."""
         with self._lock:
             return self._signed_snapshot(audience)
+
+    def _end_all(self) -> None:
+        for channel in self._channels.values():
+            for deliver in channel.listeners:
+                deliver(b"")
+        self._channels.clear()
 
     def _send(self, audience: str, channel: _Channel, concerned: list[LiveEvent]) -> None:
         picture = self.picture

@@ -4,9 +4,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from scopes.claims import MAX_PATH
 from scopes.levels import Level
-from scopes.revocations import Picture, Revocable
+from scopes.revocations import Picture, Revocable, targets_of
 from scopes.scope import Scope
 
 LEASE = "lse_"
@@ -62,14 +61,14 @@ def parse(entry: tuple[bytes, ...], *, now: int, picture: Picture) -> Lease:
 
 
 def _status(lease: Lease, now: int, picture: Picture) -> str:
-    if lease.record.epoch != picture.epoch or picture.ended_by(_revocable(lease)) is not None:
+    # An epoch later than the picture's is one this worker has not heard of yet: that lease is out, and ended by nothing here.
+    is_over = lease.record.epoch < picture.epoch
+    if is_over or (lease.record.epoch == picture.epoch and picture.ended_by(_revocable(lease)) is not None):
         return "revoked"
     return "expired" if lease.times.expires * 1000 <= now else "live"
 
 
 def _revocable(lease: Lease) -> Revocable:
-    targets = [("all", ""), ("lease", lease.id), ("agent", lease.agent), ("instance", lease.workload)]
-    targets += [("task", task) for task in lease.path[:MAX_PATH]]
-    targets += [("resource", prefix) for prefix in lease.scope.resource.prefixes]
+    targets = targets_of(lease=lease.id, agent=lease.agent, workload=lease.workload, path=lease.path, scope=lease.scope)
     record = lease.record
     return Revocable(record.epoch, record.position, record.level, approved=False, targets=tuple(targets))

@@ -10,7 +10,9 @@ from broker.errors import AccessDenied
 from broker.policy.decision import Decision, Question
 from broker.policy.policies import PolicyFolder
 from broker.policy.schema import action_name
+from broker.registry.records import AgentRecord
 from broker.registry.registry import Registry
+from broker.spiffe_id import trust_domain
 from scopes.clock import Clock
 
 MAX_REMEMBERED = 10_000
@@ -60,7 +62,8 @@ class Policy:
 
     def check_operation(self, principal: Uid, action: str, resource: Uid, attributes: dict[str, Any]) -> Decision:
         """Decide on an operation on the broker itself; raise `AccessDenied` unless it is allowed."""
-        entities = [_entity(principal, self._principal_attributes(principal)), _entity(resource, attributes)]
+        known = {principal, *_references(attributes)}
+        entities = [_entity(uid, self._attributes(uid)) for uid in known] + [_entity(resource, attributes)]
         decision = self._ask(principal, ("Action", action), resource, (entities, {}))
         if not decision.allowed:
             raise AccessDenied(
@@ -105,13 +108,16 @@ class Policy:
             return Decision("", policies, self.version)
         return Decision("forbidden" if policies else "not_permitted", policies, self.version)
 
-    def _principal_attributes(self, principal: Uid) -> dict[str, Any]:
-        kind, name = principal
-        if kind == "Operator":
-            operator = self._registry.operator(name)
-            return {"roles": list(operator.roles) if operator is not None else []}
-        if kind == "Service":
-            return {"environment": self._registry.content.services[name].environment}
+    def _attributes(self, uid: Uid) -> dict[str, Any]:
+        """Return what the registry says of a principal; nothing for one that it does not know, so that policies err: no."""
+        kind, name = uid
+        content = self._registry.content
+        if kind == "Operator" and name in content.operators:
+            return {"roles": content.operators[name].roles}
+        if kind == "Service" and name in content.services:
+            return {"environment": content.services[name].environment}
+        if kind == "Agent" and name in content.agents:
+            return _agent_record_attributes(content.agents[name])
         return {}
 
 
@@ -138,6 +144,19 @@ def _context(question: Question, seen: Seen) -> dict[str, Any]:
         "hour": seen.hour,
         "weekday": seen.weekday,
     }
+
+
+def _references(attributes: dict[str, Any]) -> set[Uid]:
+    """Return the entities that the attributes of a resource name."""
+    named = [value["__entity"] for value in attributes.values()]
+    return {(entity["type"], entity["id"]) for entity in named}
+
+
+def _agent_record_attributes(record: AgentRecord) -> dict[str, Any]:
+    # Where its workloads are of several trust domains, the record does not say which of them this is about.
+    domains = {trust_domain(selector.spiffe.removesuffix("/*")) for selector in record.workloads}
+    known = {"trust_domain": domains.pop()} if len(domains) == 1 else {}
+    return {"owner": record.owner, "environment": record.environment, **known}
 
 
 def _agent_attributes(question: Question) -> dict[str, Any]:

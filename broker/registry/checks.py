@@ -5,11 +5,13 @@ from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import Any
 
+import msgspec
+
 from broker.registry.records import Content, ResourceType, Service, WorkloadSelector
 from broker.spiffe_id import is_spiffe_id
 from broker.toml_file import nearest
 from scopes.errors import InvalidDocument, InvalidScope
-from scopes.keys import TOKEN_ALGORITHMS, VerificationKey, thumbprint
+from scopes.keys import TOKEN_ALGORITHMS, KeySet, thumbprint
 from scopes.scope import ScopePattern, is_name
 
 MAX_TTL = 3600
@@ -64,6 +66,8 @@ def _resource_type(resource: ResourceType, where: str, name: str) -> Iterator[st
             yield f"{where}.actions.{action_name}.default_fields: no field {field!r}{nearest(field, resource.fields)}"
         if action.default_fields == ():
             yield f"{where}.actions.{action_name}.default_fields: is empty; leave it out to have every request name its fields"
+        if len(set(action.default_fields or ())) != len(action.default_fields or ()):
+            yield f"{where}.actions.{action_name}.default_fields: names a field twice"
         if action.max_ttl > MAX_TTL:
             yield f"{where}.actions.{action_name}.max_ttl: is above {MAX_TTL} seconds"
 
@@ -148,6 +152,8 @@ def _operators(content: Content) -> Iterator[str]:
 
 def _operator_key(jwk: dict[str, Any], where: str) -> Iterator[str]:
     try:
-        VerificationKey({**jwk, "kid": thumbprint(jwk)}, algorithms=TOKEN_ALGORITHMS)
+        document = msgspec.json.encode({"keys": [{**jwk, "kid": thumbprint(jwk)}]})
+        if not len(KeySet.parse(document, algorithms=TOKEN_ALGORITHMS)):
+            yield f"{where}.keys: not a key for signatures under one of {', '.join(sorted(TOKEN_ALGORITHMS))}"
     except InvalidDocument as error:
         yield f"{where}.keys: {error}"

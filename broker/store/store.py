@@ -38,7 +38,7 @@ class Store:
         """Speak through `client`; `run_id` is the life of a store without a server, `clock` the Lua all scripts begin with."""
         self._clock = clock
         self._client = client
-        self._waiting: list[tuple[Command, asyncio.Future[Any]]] = []
+        self._waiting: list[tuple[bytes, asyncio.Future[Any]]] = []
         self._drain: asyncio.Task[None] | None = None
         self.run_id = run_id
 
@@ -79,8 +79,10 @@ class Store:
         await self._client.aclose()
 
     async def _enqueue(self, command: Command) -> Any:
+        # Packed here, so that a command that cannot be written fails for its own caller, and for nobody in the same batch.
+        packed = hiredis.pack_command(command)
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append((command, future))
+        self._waiting.append((packed, future))
         if self._drain is None or self._drain.done():
             self._drain = asyncio.create_task(self._send_waiting())
         return await future
@@ -93,7 +95,7 @@ class Store:
                 if not future.done():
                     future.set_result(answer)
 
-    async def _send(self, commands: list[Command]) -> list[Any]:
+    async def _send(self, commands: list[bytes]) -> list[Any]:
         # Beneath the client's own pipeline, which packs each command in Python at several times the cost.
         try:
             connection = await self._client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
@@ -101,7 +103,7 @@ class Store:
             return [error] * len(commands)
         answers: list[Any] = []
         try:
-            await connection.send_packed_command([hiredis.pack_command(command) for command in commands], check_health=False)
+            await connection.send_packed_command(commands, check_health=False)
             while len(answers) < len(commands):
                 answers.append(await self._answer(connection))
             return answers

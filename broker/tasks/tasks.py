@@ -68,7 +68,8 @@ class Tasks:
             with contextlib.suppress(InvalidGrant):
                 return await self.find_own(agent, known.decode())
         task = await self.open(agent, workload, Declaration(type=agent.record.default_task), registry)
-        await self._store.call("SET", place, task.id, "PXAT", task.ends)
+        # A token lives a second at least, so in its last second the task could only refuse: another is opened then.
+        await self._store.call("SET", place, task.id, "PXAT", task.ends - 1_000)
         return task
 
     async def find(self, id: str) -> Task:

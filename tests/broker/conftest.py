@@ -1,13 +1,20 @@
 """Every test of a store runs twice: on fakeredis and on a real redis-server of its own, on loopback."""
 
-from collections.abc import AsyncIterator, Iterator
+import inspect
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
+from hypothesis import settings
 
 from tests.broker.redis_server import RedisServer
 from tests.broker.world import Backend, World, fake_backend, neighbour_of, redis_backend
+
+# A busy machine is no bug.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +40,25 @@ def world(tmp_path: Path, backend: Backend) -> World:
     made = World(tmp_path, backend)
     made.follow()
     return made
+
+
+@pytest.fixture
+def repeating_world(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A broker whose scripts each run twice, as one may that is asked again because its answer was lost."""
+    for store in world.backend.stores:
+        monkeypatch.setattr(store, "run", _twice(store.run))
+    return world
+
+
+def _twice(run: Callable[..., Any]) -> Callable[..., Any]:
+    if not inspect.iscoroutinefunction(run):
+        return lambda *asked: (run(*asked), run(*asked))[1]
+
+    async def run_twice(*asked: Any) -> Any:
+        await run(*asked)
+        return await run(*asked)
+
+    return run_twice
 
 
 @pytest_asyncio.fixture

@@ -189,9 +189,7 @@ class World:
     async def declare(self, type: str = "summarise-ticket", *, workload: str = BOT, **declared: Any) -> Task:
         """Open a task, as an agent does."""
         registry = self.broker.registry
-        return await self.broker.tasks.open(
-            registry.agent_of(workload), workload, Declaration(type=type, **declared), registry
-        )
+        return await self.broker.tasks.open(registry.agent_of(workload), workload, Declaration(type=type, **declared), registry)
 
     async def revoke(self, reason: str = "a test", **selector: Any) -> Revoked:
         """Revoke by one selector, as an operator does; every worker hears of it when it follows."""

@@ -1,5 +1,6 @@
 """An issuer on loopback that serves keys and a feed over real HTTP, and does wrong when told to."""
 
+import contextlib
 import json
 import queue
 import threading
@@ -20,6 +21,7 @@ from tests.scopes.tokens import key_set, new_key
 JWKS = "/oauth/jwks.json"
 FEED_KEYS = "/v1/feed/keys"
 STREAM = "/v1/feed/stream"
+EVENT_STREAM = (("Content-Type", "text/event-stream"),)
 
 
 class Answer(NamedTuple):
@@ -48,7 +50,7 @@ class Issuer:
         self.requests: list[Request] = []
         self._streams: list[queue.SimpleQueue[bytes | None]] = []
         self._lock = threading.Lock()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
+        self._server = _Server(self)
         self.address = f"http://127.0.0.1:{self._server.server_address[1]}"
         self.url = name or self.address
         self.log = FeedLog(clock, issuer=self.url)
@@ -111,34 +113,36 @@ class Issuer:
         return Answer(200, json.dumps(documents[path]).encode()) if path in documents else Answer(404)
 
 
-def _handler_of(issuer: Issuer) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            # A proxy is asked with the whole address, which lets a test give the issuer any name.
-            asked = urlsplit(self.path)
-            issuer.requests.append(Request(asked.path, asked.query, self.headers["Authorization"]))
-            try:
-                if asked.path == STREAM and STREAM not in issuer.answers:
-                    self._stream()
-                else:
-                    self._answer(issuer.answer_to(asked.path))
-            except ConnectionError:
-                return
+class _Server(ThreadingHTTPServer):
+    def __init__(self, issuer: Issuer) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.issuer = issuer
 
-        def _answer(self, answer: Answer) -> None:
-            self.send_response(answer.status)
-            for name, value in answer.headers:
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(answer.body)
 
-        def _stream(self) -> None:
-            self._answer(Answer(headers=(("Content-Type", "text/event-stream"),)))
-            stream = issuer.open_stream()
-            while (chunk := stream.get()) is not None:
-                self.wfile.write(chunk)
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
 
-        def log_message(self, *_: object) -> None:
-            return
+    def do_GET(self) -> None:
+        # A proxy is asked with the whole address, which lets a test give the issuer any name.
+        asked, issuer = urlsplit(self.path), self.server.issuer
+        issuer.requests.append(Request(asked.path, asked.query, self.headers["Authorization"]))
+        with contextlib.suppress(ConnectionError):
+            if asked.path == STREAM and STREAM not in issuer.answers:
+                self._stream(issuer)
+            else:
+                self._answer(issuer.answer_to(asked.path))
 
-    return Handler
+    def _answer(self, answer: Answer) -> None:
+        self.send_response(answer.status)
+        for name, value in answer.headers:
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(answer.body)
+
+    def _stream(self, issuer: Issuer) -> None:
+        self._answer(Answer(headers=EVENT_STREAM))
+        for chunk in iter(issuer.open_stream().get, None):
+            self.wfile.write(chunk)
+
+    def log_message(self, *_: object) -> None:
+        return

@@ -3,7 +3,8 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
-from scopes.issuer_keys import HARD_AGE, MIN_INTERVAL, REFRESH_INTERVAL, IssuerKeys
+from scopes.errors import InvalidDocument
+from scopes.issuer_keys import HARD_AGE, MIN_INTERVAL, REFRESH_INTERVAL, IssuerKeys, read_bounded
 from scopes.keys import MAX_JWKS_BYTES
 from tests.scopes.clocks import MovableClock, eventually
 from tests.scopes.issuer import JWKS, Answer, Issuer
@@ -72,6 +73,14 @@ def test_a_redirect_is_not_followed(keys, issuer):
     issuer.answers[JWKS] = Answer(302, b"", (("Location", f"{issuer.url}/elsewhere"),))
     keys.refresh()
     assert issuer.times_asked("/elsewhere") == 0
+
+
+def test_an_answer_without_end_is_not_read_to_its_end():
+    """TRAPS 5: a response of unlimited size."""
+    chunks = iter([bytes(1024)] * 1000)
+    with pytest.raises(InvalidDocument, match="larger than 4096"):
+        read_bounded(httpx2.Response(200, content=chunks), 4096)
+    assert len(list(chunks)) > 900
 
 
 def test_an_issuer_that_is_not_there_leaves_what_is_known(keys, clock, issuer):

@@ -200,6 +200,16 @@ def test_events_are_forgotten_after_no_token_lives_that_they_could_hit(log, cloc
     assert picture.ended_by(token(jti="lse_2000")[1]) is not None
 
 
+def test_an_event_is_kept_to_the_very_end_it_promises(log, clock):
+    end = clock.now().wall + 5_000
+    picture = started(log, clock).apply(log.commit("agent", "support-bot", until=end), clock.now())
+    clock.advance(5_000)
+    picture = picture.apply(log.commit("agent", "support-bot", above="trigger"), clock.now())
+    assert picture.ended_by(held()) is not None
+    clock.advance(1)
+    assert picture.apply(log.commit("agent", "support-bot", above="trigger"), clock.now()).ended_by(held()) is None
+
+
 def test_one_agent_suspended_daily_leaves_no_trail(log, clock):
     """Ended events of one target go when the next one comes (TRAPS 22)."""
     picture = started(log, clock)

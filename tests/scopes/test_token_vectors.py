@@ -7,7 +7,7 @@ import pytest
 from scopes import VerificationError, Verifier
 from tests.scopes import vectors
 from tests.scopes.clocks import MovableClock, eventually
-from tests.scopes.issuer import FEED_KEYS, JWKS, STREAM, Answer, Issuer
+from tests.scopes.issuer import EVENT_STREAM, FEED_KEYS, JWKS, STREAM, Answer, Issuer
 
 VECTORS = vectors.read("tokens.json")
 
@@ -21,9 +21,7 @@ def at_the_vectors() -> Iterator[Verifier]:
     issuer.answers = {
         JWKS: Answer(200, body(VECTORS["jwks"])),
         FEED_KEYS: Answer(200, body(VECTORS["feed_keys"])),
-        STREAM: Answer(
-            200, f"event: snapshot\ndata: {VECTORS['snapshot']}\n\n".encode(), (("Content-Type", "text/event-stream"),)
-        ),
+        STREAM: Answer(200, f"event: snapshot\ndata: {VECTORS['snapshot']}\n\n".encode(), EVENT_STREAM),
     }
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HTTP_PROXY", issuer.address)

@@ -41,6 +41,9 @@ ABOUT = (
     "`feed_keys` are the issuer's keys; `snapshot` is what its feed said at that very moment. Each case is a token, what the "
     "request wants to do, why it stands here, and the `code` of the refusal, or null and the grant. Written by make.py."
 )
+BOT = "spiffe://prod.example.com/ns/support/sa/bot"
+KNOWN = {"agent": "support-bot", "workload": BOT, "user": None, "task": "tsk_01", "lease": "lse_01"}
+FIELDS = ["description", "subject"]
 REQUEST = {"action": "read", "resource": RESOURCE, "fields": []}
 
 
@@ -100,9 +103,7 @@ NARROWED: dict[str, dict[str, object]] = {"reduced-bot": {"above": "read"}, "una
 
 
 def golden(make: Makers) -> None:
-    bot = "spiffe://prod.example.com/ns/support/sa/bot"
-    known = {"agent": "support-bot", "workload": bot, "user": None, "task": "tsk_01", "lease": "lse_01"}
-    fields = ["description", "subject"]
+    known, fields = KNOWN, FIELDS
     make.grants("ES256", "The default.", make.token(), **known, fields=fields)
     make.grants("EdDSA", "Ed25519, selectable.", make.token(key=make.eddsa), **known, fields=fields)
     make.grants("RS256", "RFC 9068 wants it supported.", make.token(key=make.rs256), **known, fields=fields)
@@ -112,7 +113,7 @@ def golden(make: Makers) -> None:
         "a scope without fields", "Its type has none.", make.token(**of_scope(f"{RESOURCE}#read")), **known, fields=None
     )
     make.grants("one of its fields", "", make.token(), {"fields": ["subject"]}, **known, fields=fields)
-    user = make.token(sub="corp:jane", act={"sub": bot, "act": {"sub": "spiffe://x.test/other"}}, lease={"user": True})
+    user = make.token(sub="corp:jane", act={"sub": BOT, "act": {"sub": "spiffe://x.test/other"}}, lease={"user": True})
     make.grants(
         "for a user", "Only the outermost actor counts (RFC 8693 §4.1).", user, **(known | {"user": "corp:jane"}), fields=fields
     )
@@ -131,6 +132,10 @@ def golden(make: Makers) -> None:
     make.grants(
         "a key is pointed to", "What the header points to is not looked at (RFC 8725 §3.10).", near, **known, fields=fields
     )
+
+
+def spared(make: Makers) -> None:
+    known, fields = KNOWN, FIELDS
     approved = make.token(client_id="unapproved-bot", lease={"position": 1002, "approval": "apr_1"})
     make.grants(
         "approved", "An event for the unapproved spares it.", approved, **(known | {"agent": "unapproved-bot"}), fields=fields
@@ -214,6 +219,9 @@ def malformed(make: Makers) -> None:
     make.invalid("spare bits in the signature", "RFC 4648 §3.5.", f"{head}.{payload}.{signature[:-1]}{other}")
     for name, value in [("an extension", ["exp"]), ("nothing", []), ("null", None), ("b64", ["b64"])]:
         make.invalid(f"crit of {name}", "RFC 7515 §4.1.11.", make.token(header={"crit": value}))
+
+
+def repeated(make: Makers) -> None:
     text = json.dumps(make.claims())
     twice = {
         "a claim twice": text[:-1] + ',"sub":"corp:admin"}',
@@ -291,6 +299,9 @@ def unsound(make: Makers) -> None:
     make.invalid("issued six seconds from now", "The leeway is five.", make.token(iat=make.now + 6))
     make.invalid("valid six seconds from now", "The leeway is five.", make.token(nbf=make.now + 6))
     make.invalid("more than an hour long", "Events are forgotten an hour after.", make.token(exp=make.now + 3601))
+
+
+def unknown(make: Makers) -> None:
     changes: dict[str, dict[str, Any]] = {
         "an unknown claim": {"admin": True},
         "an unknown constraint": {"lease": {"only_from": "10.0.0.0/8"}},
@@ -307,6 +318,9 @@ def unsound(make: Makers) -> None:
     }
     for name, changed in changes.items():
         make.invalid(name, "Unknown means no (invariant I5).", make.token(**changed))
+
+
+def disagreeing(make: Makers) -> None:
     said = detail(f"{RESOURCE}#read[description,subject]")
     details: dict[str, Any] = {
         "another resource in the detail": [said | {"identifier": "crm:ticket/1"}],
@@ -328,6 +342,25 @@ def unsound(make: Makers) -> None:
         make.invalid(f"scope {scope}", "TRAPS 16.", make.token(scope=scope))
 
 
+HIT: dict[str, dict[str, Any]] = {
+    "unknown kind": {"lease": {"position": 1000}},
+    "all": {"lease": {"position": 1001}},
+    "lease": {"jti": "lse_ended"},
+    "task, the root": {"txn": "tsk_ended", "lease": {"path": ["tsk_ended"]}},
+    "task, one above": {"lease": {"path": ["tsk_01", "tsk_ended", "tsk_03"]}},
+    "taint": {"txn": "tsk_tainted", "lease": {"path": ["tsk_tainted"], "ends_on_taint": True}},
+    "agent": {"client_id": "ended-bot"},
+    "agent, above reading": {"client_id": "reduced-bot", "lease": {"level": "draft"}},
+    "agent, unapproved": {"client_id": "unapproved-bot"},
+    "workload": {"sub": "spiffe://prod.example.com/ended"},
+    "actor": {"act": {"sub": "spiffe://prod.example.com/ended"}},
+    "instance": {"lease": {"instance": "spiffe://prod.example.com/ended"}},
+    "user": {"sub": "corp:ended", "lease": {"user": True}},
+    "resource below a prefix": of_scope("crm:ticket/47/note#read"),
+    "class": {"lease": {"class": "class-ended"}},
+}
+
+
 def ended(make: Makers) -> None:
     make.refuses(
         "token_expired",
@@ -335,26 +368,9 @@ def ended(make: Makers) -> None:
         "No leeway on exp.",
         make.token(iat=make.now - 300, nbf=make.now - 300, exp=make.now),
     )
-    hit: dict[str, dict[str, Any]] = {
-        "unknown kind": {"lease": {"position": 1000}},
-        "all": {"lease": {"position": 1001}},
-        "lease": {"jti": "lse_ended"},
-        "task, the root": {"txn": "tsk_ended", "lease": {"path": ["tsk_ended"]}},
-        "task, one above": {"lease": {"path": ["tsk_01", "tsk_ended", "tsk_03"]}},
-        "taint": {"txn": "tsk_tainted", "lease": {"path": ["tsk_tainted"], "ends_on_taint": True}},
-        "agent": {"client_id": "ended-bot"},
-        "agent, above reading": {"client_id": "reduced-bot", "lease": {"level": "draft"}},
-        "agent, unapproved": {"client_id": "unapproved-bot"},
-        "workload": {"sub": "spiffe://prod.example.com/ended"},
-        "actor": {"act": {"sub": "spiffe://prod.example.com/ended"}},
-        "instance": {"lease": {"instance": "spiffe://prod.example.com/ended"}},
-        "user": {"sub": "corp:ended", "lease": {"user": True}},
-        "resource below a prefix": of_scope("crm:ticket/47/note#read"),
-        "class": {"lease": {"class": "class-ended"}},
-    }
-    for name, changes in hit.items():
-        lease = {"position": 1002} | changes.pop("lease", {})
-        make.refuses("token_revoked", f"ended by {name}", "An event of the snapshot.", make.token(lease=lease, **changes))
+    for name, changes in HIT.items():
+        lease = {"position": 1002} | changes.get("lease", {})
+        make.refuses("token_revoked", f"ended by {name}", "An event of the snapshot.", make.token(**changes | {"lease": lease}))
     make.refuses(
         "token_revoked",
         "a stolen key",
@@ -408,9 +424,12 @@ def bounded(make: Makers) -> None:
     )
 
 
+CHAPTERS = [golden, spared, forged, malformed, repeated, confused, misdirected, unsound, unknown, disagreeing, ended, bounded]
+
+
 def document() -> dict[str, Any]:
     make = Makers()
-    for chapter in (golden, forged, malformed, confused, misdirected, unsound, ended, bounded):
+    for chapter in CHAPTERS:
         chapter(make)
     return {
         "about": ABOUT,

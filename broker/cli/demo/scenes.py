@@ -140,7 +140,7 @@ def _and_issues_again(stage: Stage) -> Outcome:
 
 def _until_refused(stage: Stage, token: str, path: str) -> Outcome:
     start = SystemClock().now()
-    stage.wait_until(lambda: stage.call(token, path)["status"] != 200, timeout=_NOTICE_TIMEOUT)  # noqa: PLR2004
+    stage.wait_until(lambda: stage.call(token, path)["status"] != 200, timeout=_NOTICE_TIMEOUT)
     delay = SystemClock().now().since(start)
     return Outcome(_said(stage.call(token, path)), delay)
 

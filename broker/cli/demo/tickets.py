@@ -83,5 +83,5 @@ def _token(request: Request[Any, Any, Any]) -> str:
 
 
 def _refused(_: Request[Any, Any, Any], refusal: VerificationError) -> Response[dict[str, str]]:
-    challenge = {"WWW-Authenticate": f'Bearer error="{refusal.code}"'} if refusal.status == 401 else {}  # noqa: PLR2004
+    challenge = {"WWW-Authenticate": f'Bearer error="{refusal.code}"'} if refusal.status == 401 else {}
     return Response({"error": refusal.code, "detail": str(refusal)}, status_code=refusal.status, headers=challenge)

@@ -1,0 +1,5 @@
+"""Lets `python -m broker.cli` do what `broker` does."""
+
+from broker.cli.program import main
+
+main()

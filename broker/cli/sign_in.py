@@ -1,0 +1,35 @@
+"""Signs in at a broker, as an operator with a key or as an agent with an identity."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+from broker import private_key_file
+from broker.client import Agent, Misconfigured, Operator
+from broker.client.agent import identity_file
+
+T = TypeVar("T")
+
+PATIENCE = 5.0
+"""The seconds that somebody at a terminal waits for a broker that is busy."""
+
+
+def operator(broker: str, name: str, key: Path) -> Operator:
+    """Return the operator's client; raise `ConfigurationError` where the key cannot be used."""
+    return Operator(broker, name, private_key_file.read(key.expanduser()), patience=PATIENCE)
+
+
+def as_agent(broker: str, identity: Path | None, call: Callable[[Agent], Awaitable[T]]) -> T:
+    """Return what a call says that is made as the agent of an identity file; raise `Misconfigured` without one."""
+    if identity is None:
+        raise Misconfigured(
+            "say who is asking: --identity or BROKER_IDENTITY_FILE names the file of an agent's identity; "
+            "`broker development identity AGENT --output FILE` makes one for a development broker"
+        )
+
+    async def make() -> T:
+        async with Agent(broker, identity_file(identity), patience=PATIENCE) as agent:
+            return await call(agent)
+
+    return asyncio.run(make())

@@ -1,0 +1,37 @@
+"""Times as people read them: by their own clock, and how far away."""
+
+import datetime
+
+from scopes.clock import SystemClock
+
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
+
+
+def now() -> int:
+    """Return this second."""
+    return SystemClock().now().wall // 1000
+
+
+def moment(seconds: int, *, at: int | None = None) -> str:
+    """Write a time (seconds since the Unix epoch), seen from the second `at`: `14:03:22, in 4m`."""
+    seen_from = now() if at is None else at
+    return f"{clock(seconds, at=seen_from)}, {distance(seconds - seen_from)}"
+
+
+def clock(seconds: int, *, at: int | None = None) -> str:
+    """Write a time in the local time zone, with its date where that is not today's."""
+    local, today = _local(seconds), _local(now() if at is None else at).date()
+    return local.strftime("%H:%M:%S" if local.date() == today else "%Y-%m-%d %H:%M")
+
+
+def distance(seconds: int) -> str:
+    """Write how far away something is: `in 4m`, `4m ago`, `now`."""
+    if seconds == 0:
+        return "now"
+    size, unit = next(unit for unit in _UNITS if abs(seconds) >= unit[0])
+    span = f"{abs(seconds) // size}{unit}"
+    return f"in {span}" if seconds > 0 else f"{span} ago"
+
+
+def _local(seconds: int) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(seconds, tz=datetime.UTC).astimezone()

@@ -1,0 +1,256 @@
+"""An agent's side: declare a task, get tokens for it, call services with them, and say when it is over.
+
+```python
+async with Agent.from_environment() as agent:
+    async with agent.task("summarise-ticket", purpose="…") as task:
+        response = await task.request("GET", url, scope="crm:ticket/4711#read[subject]")
+```
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from urllib.parse import quote
+
+import httpx2
+import msgspec
+
+from broker.client.answers import Issued, TaskRecord
+from broker.client.connection import PATIENCE, Connection
+from broker.client.errors import ClientError, Misconfigured, Refused
+from broker.client.tokens import Token, Tokens
+from scopes.clock import Clock
+from scopes.errors import InvalidScope
+from scopes.scope import Scope
+
+Identity = Callable[[], str]
+"""Returns the workload's own assertion (a JWT-SVID); called for each request, so it may rotate."""
+
+URL_VARIABLE = "BROKER_URL"
+IDENTITY_VARIABLE = "BROKER_IDENTITY_FILE"
+
+COMPLETE, FAIL, CANCEL = "complete", "fail", "cancel"
+"""How a task can be ended by whoever it belongs to."""
+
+_JWT_SPIFFE = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
+_UNAUTHORIZED = 401
+_LOG = logging.getLogger(__name__)
+
+
+class Declaration(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What an agent says it is about to do. `resources` are prefixes that narrow the type, `max_duration` is seconds."""
+
+    type: str
+    purpose: str = ""
+    resources: Sequence[str] | None = None
+    max_duration: int | None = None
+    parent: str | None = None
+
+
+class Agent:
+    """One workload at one broker. Closes its connections when it is left."""
+
+    def __init__(
+        self,
+        broker_url: str,
+        identity: Identity,
+        *,
+        patience: float = PATIENCE,
+        transport: httpx2.AsyncBaseTransport | None = None,
+        services: httpx2.AsyncClient | None = None,
+        clock: Clock | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Speak to the broker at `broker_url`, waiting at most `patience` seconds where it is busy.
+
+        `services` is the client that calls protected services, where its limits, proxies or certificates are the caller's
+        to say; the caller then closes it.
+        """
+        self._connection = Connection(broker_url, patience=patience, transport=transport, clock=clock, sleep=sleep)
+        self._identity = identity
+        self._services = services
+        self._own_services: httpx2.AsyncClient | None = None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Agent":
+        """Make the agent that `BROKER_URL` and `BROKER_IDENTITY_FILE` describe; raise `Misconfigured` without them."""
+        missing = [name for name in (URL_VARIABLE, IDENTITY_VARIABLE) if not environment.get(name)]
+        if missing:
+            raise Misconfigured(f"{' and '.join(missing)} not set: the broker's address, and the file of this agent's identity")
+        return cls(environment[URL_VARIABLE], identity_file(Path(environment[IDENTITY_VARIABLE])))
+
+    async def __aenter__(self) -> "Agent":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._connection.close()
+        if self._own_services is not None:
+            await self._own_services.aclose()
+
+    def task(
+        self,
+        type: str,
+        *,
+        purpose: str = "",
+        resources: Sequence[str] | None = None,
+        max_duration: int | None = None,
+    ) -> "Task":
+        """Return a task to be entered with `async with`, which declares it, and ends it however the body ends."""
+        return Task(self, Declaration(type, purpose, resources, max_duration))
+
+    async def declare(self, declaration: Declaration) -> TaskRecord:
+        """Open a task that nobody ends but its maker, or its time."""
+        body = msgspec.to_builtins(declaration)
+        return await self._connection.ask(
+            lambda: self._connection.request("POST", "/v1/tasks", assertion=self._identity(), json=body), TaskRecord
+        )
+
+    async def show_task(self, id: str) -> TaskRecord:
+        """Return one of the agent's tasks."""
+        return await self._connection.ask(
+            lambda: self._connection.request("GET", f"/v1/tasks/{quote(id, safe='')}", assertion=self._identity()), TaskRecord
+        )
+
+    async def end_task(self, id: str, verb: str) -> TaskRecord:
+        """End a task with all its leases and sub-tasks; `verb` is `complete`, `fail` or `cancel`."""
+        path = f"/v1/tasks/{quote(id, safe='')}/{verb}"
+        return await self._connection.ask(
+            lambda: self._connection.request("POST", path, assertion=self._identity()), TaskRecord
+        )
+
+    async def token(
+        self, scope: str, *, task: str | None = None, declaration: Declaration | None = None, ttl: int | None = None
+    ) -> Token:
+        """Ask for a token for an open task, for one declared in the same call, or with neither for the default task."""
+        form = {"grant_type": "client_credentials", "client_assertion_type": _JWT_SPIFFE, "scope": _canonical(scope)}
+        form |= {"task": task} if task is not None else {}
+        form |= {"task_declaration": msgspec.json.encode(declaration).decode()} if declaration is not None else {}
+        form |= {"requested_ttl": str(ttl)} if ttl is not None else {}
+
+        def make() -> httpx2.Request:
+            return self._connection.request("POST", "/oauth/token", data={**form, "client_assertion": self._identity()})
+
+        asked = self.clock.now().wall // 1000
+        issued = await self._connection.ask(make, Issued)
+        return Token(issued.access_token, issued.scope, asked + issued.expires_in, issued.lease_id, issued.task_id)
+
+    @property
+    def clock(self) -> Clock:
+        """The clock by which tokens are kept."""
+        return self._connection.clock
+
+    @property
+    def services(self) -> httpx2.AsyncClient:
+        """The client that calls protected services."""
+        if self._services is None:
+            self._services = self._own_services = httpx2.AsyncClient()
+        return self._services
+
+
+class Task:
+    """A task that is declared when it is entered and ended when it is left: completed, failed, or cancelled.
+
+    What its body raises leaves it unchanged, whether or not the broker could be told. Where a body succeeded and the broker
+    cannot be told so, that is raised, for the task's tokens then live on until they expire.
+    """
+
+    def __init__(self, agent: Agent, declaration: Declaration) -> None:
+        """Prepare a task of the agent."""
+        self._agent = agent
+        self._declaration = declaration
+        self._record: TaskRecord | None = None
+        self._tokens = Tokens(self._ask, clock=agent.clock)
+
+    async def __aenter__(self) -> "Task":
+        self._record = await self._agent.declare(self._declaration)
+        return self
+
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if error is None:
+            await self._agent.end_task(self.id, COMPLETE)
+            return
+        try:
+            await self._agent.end_task(self.id, FAIL if isinstance(error, Exception) else CANCEL)
+        except ClientError as untold:
+            _LOG.warning("the broker could not be told that task %s ended, so its time has to end it: %s", self.id, untold)
+
+    @property
+    def id(self) -> str:
+        """The task's id."""
+        return self.record.id
+
+    @property
+    def record(self) -> TaskRecord:
+        """The task as the broker opened it."""
+        assert self._record is not None, "enter the task with `async with` before using it"
+        return self._record
+
+    def subtask(
+        self,
+        type: str,
+        *,
+        purpose: str = "",
+        resources: Sequence[str] | None = None,
+        max_duration: int | None = None,
+    ) -> "Task":
+        """Return a task below this one: never wider than it, and ended with it at the latest."""
+        return Task(self._agent, Declaration(type, purpose, resources, max_duration, parent=self.id))
+
+    async def token(self, scope: str, *, ttl: int | None = None) -> Token:
+        """Return a token of this scope, the one that is there if it lives long enough; `ttl` is the most seconds wanted."""
+        return await self._tokens.get(_canonical(scope), ttl)
+
+    async def request(self, method: str, url: str, *, scope: str, **arguments: Any) -> httpx2.Response:
+        """Call a service with a token of this scope; where it answers 401, ask for a new token and call once more.
+
+        The `arguments` are httpx2's. A body that can be read only once is not sent again: the 401 is returned.
+        """
+        token = await self.token(scope)
+        response = await self._call(method, url, token, arguments)
+        if response.status_code != _UNAUTHORIZED or not _is_repeatable(arguments):
+            return response
+        await response.aclose()
+        self._tokens.drop(token)
+        return await self._call(method, url, await self.token(scope), arguments)
+
+    async def _call(self, method: str, url: str, token: Token, arguments: dict[str, Any]) -> httpx2.Response:
+        headers = httpx2.Headers(arguments.get("headers"))
+        headers["Authorization"] = f"Bearer {token.text}"
+        return await self._agent.services.request(method, url, **{**arguments, "headers": headers})
+
+    async def _ask(self, scope: str, ttl: int | None) -> Token:
+        return await self._agent.token(scope, task=self.id, ttl=ttl)
+
+
+def identity_file(path: Path) -> Identity:
+    """Return what reads an assertion from a file, again each time; it raises `Misconfigured` where there is none."""
+
+    def read() -> str:
+        try:
+            text = path.read_text(encoding="ascii").strip()
+        except (OSError, UnicodeDecodeError):
+            text = ""
+        if not text:
+            raise Misconfigured(f"{path}: holds no identity (a JWT-SVID) that could be read")
+        return text
+
+    return read
+
+
+def _canonical(scope: str) -> str:
+    try:
+        return str(Scope.parse(scope))
+    except InvalidScope as error:
+        raise Refused(str(error), code="invalid_scope") from None
+
+
+def _is_repeatable(arguments: dict[str, Any]) -> bool:
+    return arguments.get("files") is None and isinstance(arguments.get("content"), str | bytes | None)

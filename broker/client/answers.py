@@ -1,0 +1,151 @@
+"""What the broker answers, as frozen types. A member that is not known is skipped, so that an older client still works."""
+
+import datetime
+from typing import Any
+
+import msgspec
+
+
+class _Answer(msgspec.Struct, frozen=True, kw_only=True):
+    pass
+
+
+class Metadata(_Answer, frozen=True):
+    """What is needed of the server metadata (RFC 8414 §2)."""
+
+    issuer: str
+
+
+class KeySetAnswer(_Answer, frozen=True):
+    """A JWKS (RFC 7517 §5)."""
+
+    keys: tuple[dict[str, Any], ...]
+
+
+class Issued(_Answer, frozen=True):
+    """A token response (RFC 6749 §5.1) with the lease and task behind it. `expires_in` is seconds."""
+
+    access_token: str
+    token_type: str
+    expires_in: int
+    scope: str
+    lease_id: str
+    task_id: str
+
+
+class TaskRecord(_Answer, frozen=True):
+    """A declared task. Times are seconds."""
+
+    id: str
+    agent: str
+    workload: str
+    type: str
+    purpose: str
+    status: str
+    created: int
+    ends: int
+    path: tuple[str, ...]
+    resources: tuple[str, ...] | None = None
+
+
+class TaskPage(_Answer, frozen=True):
+    """Some open tasks, and where to go on."""
+
+    tasks: tuple[TaskRecord, ...]
+    cursor: str | None = None
+
+
+class LeaseRecord(_Answer, frozen=True):
+    """A lease, never its token. Times are seconds."""
+
+    id: str
+    agent: str
+    workload: str
+    task: str
+    path: tuple[str, ...]
+    scope: str
+    level: str
+    status: str
+    issued: int
+    expires: int
+    epoch: str
+    position: int
+
+
+class LeasePage(_Answer, frozen=True):
+    """Some leases, and where to go on."""
+
+    leases: tuple[LeaseRecord, ...]
+    cursor: str | None = None
+
+
+class AgentRecord(_Answer, frozen=True):
+    """An agent as registered, and where it stands. `missing` names what its record lacks to be active."""
+
+    name: str
+    status: str
+    missing: tuple[str, ...]
+    owner: str
+    purpose: str
+    environment: str
+    workloads: tuple[str, ...]
+    tasks: tuple[str, ...]
+    ends: datetime.date | None = None
+    review_by: datetime.date | None = None
+    live_leases: int | None = None
+
+
+class AgentPage(_Answer, frozen=True):
+    """Some agents, and where to go on."""
+
+    agents: tuple[AgentRecord, ...]
+    cursor: str | None = None
+
+
+class Revoked(_Answer, frozen=True):
+    """A committed revocation. `matched` counts what it ended where that is known."""
+
+    id: str
+    epoch: str
+    seq: int
+    matched: int | None = None
+
+
+class AuditRecord(_Answer, frozen=True, omit_defaults=True):
+    """One audit record. `time` is milliseconds; `said` is what somebody wrote, and not to be believed."""
+
+    cursor: str
+    time: int
+    kind: str
+    id: str = ""
+    agent: str | None = None
+    workload: str | None = None
+    operator: str | None = None
+    task: str | None = None
+    lease: str | None = None
+    scope: str | None = None
+    reason: str | None = None
+    policies: tuple[str, ...] = ()
+    policy_version: str | None = None
+    epoch: str | None = None
+    position: int | None = None
+    selector: str | None = None
+    said: str | None = None
+
+
+class AuditPage(_Answer, frozen=True):
+    """Some records, oldest first, and where to go on; the cursor stays at the end."""
+
+    events: tuple[AuditRecord, ...]
+    cursor: str | None = None
+
+
+class Problem(_Answer, frozen=True):
+    """A refusal in either of its two forms: RFC 6749 §5.2 from `/oauth/…`, RFC 9457 from the rest."""
+
+    code: str = ""
+    detail: str = ""
+    error: str = ""
+    error_description: str = ""
+    reason: str = ""
+    policies: tuple[str, ...] = ()

@@ -1,0 +1,130 @@
+"""An operator's side: look at what is out, and take it away. Every request is signed by itself."""
+
+import secrets
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from broker.client.answers import (
+    AgentPage,
+    AgentRecord,
+    AuditPage,
+    LeasePage,
+    LeaseRecord,
+    Revoked,
+    TaskPage,
+    TaskRecord,
+)
+from broker.client.feed import News
+from broker.client.published import Published
+from scopes import jose
+from scopes.keys import SigningKey
+
+T = TypeVar("T")
+P = TypeVar("P", TaskPage, LeasePage, AgentPage)
+
+Selector = Mapping[str, str | bool]
+"""What to revoke: one of `lease`, `task`, `agent`, `instance`, `resource`, `owner`, `user`, `key` by value, or `all`: True."""
+
+LIFETIME = 60
+"""The seconds an assertion lives; the broker takes none that lives longer."""
+
+
+class Operator:
+    """A person with a registered key, at one broker. Closes its connection when it is left."""
+
+    def __init__(self, broker_url: str, name: str, key: SigningKey, **options: Any) -> None:
+        """Act as the operator `name`, whose public key the registry holds; the options are those of `SyncConnection`."""
+        self._published = Published(broker_url, **options)
+        self._connection = self._published.connection
+        self._name = name
+        self._key = key
+
+    def __enter__(self) -> "Operator":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def tasks(self, agent: str | None = None) -> Iterator[TaskRecord]:
+        """Yield open tasks, of one agent or of all."""
+        for page in self._pages("/v1/tasks", TaskPage, {"agent": agent}):
+            yield from page.tasks
+
+    def show_task(self, id: str) -> TaskRecord:
+        """Return one task."""
+        return self._ask("GET", f"/v1/tasks/{_segment(id)}", TaskRecord)
+
+    def end_task(self, id: str, verb: str) -> TaskRecord:
+        """End a task with all its leases and sub-tasks; `verb` is `complete`, `fail` or `cancel`."""
+        return self._ask("POST", f"/v1/tasks/{_segment(id)}/{verb}", TaskRecord)
+
+    def leases(
+        self,
+        *,
+        agent: str | None = None,
+        task: str | None = None,
+        resource: str | None = None,
+        status: str | None = None,
+    ) -> Iterator[LeaseRecord]:
+        """Yield leases: live ones unless `status` says otherwise; `resource` is a prefix."""
+        asked = {"agent": agent, "task": task, "resource": resource, "status": status}
+        for page in self._pages("/v1/leases", LeasePage, asked):
+            yield from page.leases
+
+    def lease(self, id: str) -> LeaseRecord:
+        """Return one lease."""
+        return self._ask("GET", f"/v1/leases/{_segment(id)}", LeaseRecord)
+
+    def revoke(self, selector: Selector, *, reason: str) -> Revoked:
+        """End everything that the selector hits, whether or not anything is known to match."""
+        body = {"selector": dict(selector), "reason": reason}
+        return self._ask("POST", "/v1/revocations", Revoked, json=body)
+
+    def agents(self) -> Iterator[AgentRecord]:
+        """Yield every agent of the registry."""
+        for page in self._pages("/v1/agents", AgentPage, {}):
+            yield from page.agents
+
+    def agent(self, name: str) -> AgentRecord:
+        """Return one agent, with how many leases it holds."""
+        return self._ask("GET", f"/v1/agents/{_segment(name)}", AgentRecord)
+
+    def audit(self, cursor: str = "") -> AuditPage:
+        """Return the records after the cursor, oldest first: a page of them, none where there are no more."""
+        return self._ask("GET", "/v1/audit/events", AuditPage, params={"cursor": cursor})
+
+    def feed(self, audience: str) -> Iterator[News]:
+        """Follow the feed of one audience until its stream ends."""
+        return self._published.feed(audience, assertion=self._assertion(self._published.issuer))
+
+    def _pages(self, path: str, type: type[P], asked: Mapping[str, str | None]) -> Iterator[P]:
+        params = {name: value for name, value in asked.items() if value is not None}
+        while True:
+            page = self._ask("GET", path, type, params=params)
+            yield page
+            if page.cursor is None:
+                return
+            params["cursor"] = page.cursor
+
+    def _ask(self, method: str, path: str, type: type[T], **parts: Any) -> T:
+        issuer = self._published.issuer
+        return self._connection.ask(
+            lambda: self._connection.request(method, path, assertion=self._assertion(issuer), **parts), type
+        )
+
+    def _assertion(self, issuer: str) -> str:
+        now = self._connection.clock.now().wall // 1000
+        identity = {"iss": self._name, "sub": self._name, "aud": issuer}
+        claims = {**identity, "iat": now, "exp": now + LIFETIME, "jti": secrets.token_urlsafe(16)}
+        return jose.write(msgspec.json.encode(claims), type="JWT", key=self._key)
+
+
+def _segment(text: str) -> str:
+    return quote(text, safe="")

@@ -1,0 +1,380 @@
+"""Leases: written, counted and recorded in one step, ended once, found by anybody who may look, and swept."""
+
+import asyncio
+
+import msgspec
+import pytest
+
+from broker.errors import LimitReached, NotFound, Unavailable
+from broker.leases import Leases, Limits, TaskClosed
+from broker.leases.leases import KEPT_AFTER_END
+from broker.store import key, shard_of, shard_of_id
+from scopes.revocations import Picture
+from tests.broker.leases.written import new_lease, picture_of, status_of, written
+from tests.broker.recorded import kinds_recorded
+from tests.broker.world import World
+
+UNKNOWN = "lse_01JE0000000000000000000007"
+
+
+async def outcomes(*attempts):
+    """Run everything at once and count what came of it."""
+    results = await asyncio.gather(*attempts, return_exceptions=True)
+    refused = [result for result in results if isinstance(result, LimitReached | TaskClosed)]
+    unexpected = [result for result in results if isinstance(result, BaseException) and result not in refused]
+    assert not unexpected
+    return len(results) - len(refused), refused
+
+
+async def test_a_lease_is_written_with_its_times_and_found_again(world: World) -> None:
+    task = await world.declare(purpose="to look")
+    lease = new_lease(world, task)
+    times = await world.broker.leases.issue(lease)
+    found = await world.broker.leases.find(lease.id, picture_of(world))
+    assert found.times == times
+    assert times.expires - times.issued == 300
+    assert (found.agent, found.workload, found.path, found.status) == ("support-bot", task.workload, task.path, "live")
+    assert str(found.scope) == "crm:ticket/4711#read[subject]"
+    assert found.record == lease.record
+
+
+async def test_a_lease_is_in_its_agents_shard(world: World) -> None:
+    lease = await written(world, await world.declare())
+    assert shard_of_id(lease.id, "lse_") == shard_of("support-bot")
+
+
+async def test_the_times_of_a_lease_are_the_stores_whatever_the_worker_thinks(world: World) -> None:
+    """`iat` and `exp` come from Redis (`DESIGN.md` 3.6), here twenty minutes ahead of the machine."""
+    world.advance(1_200_000)
+    times = await world.broker.leases.issue(new_lease(world, await world.declare()))
+    seconds, _ = world.backend.client.time()
+    assert times.issued - seconds - 1_200 in (0, 1)
+
+
+async def test_a_lease_names_its_workload_where_it_is_not_the_tasks(world: World) -> None:
+    lease = await written(world, await world.declare(), workload="spiffe://development.test/other")
+    assert (await world.broker.leases.find(lease.id, picture_of(world))).workload == "spiffe://development.test/other"
+
+
+async def test_a_lease_never_outlives_its_task(world: World) -> None:
+    task = await world.declare(max_duration=10)
+    times = await world.broker.leases.issue(new_lease(world, task))
+    assert times.expires * 1000 <= task.ends
+
+
+async def test_a_lease_and_its_audit_record_are_written_together(world: World) -> None:
+    """The record is never after the token (TRAPS 26)."""
+    await written(world, await world.declare())
+    assert await kinds_recorded(world) == ["task.opened", "token.issued"]
+
+
+async def test_a_lease_written_twice_is_written_and_counted_once(world: World) -> None:
+    """A script whose answer was lost may be asked again (TRAPS 21b)."""
+    lease = new_lease(world, await world.declare(), limits=Limits(per_minute=2, live=2, per_task=2))
+    first = await world.broker.leases.issue(lease)
+    world.advance(2_000)
+    assert await world.broker.leases.issue(lease) == first
+    assert await world.broker.leases.count_live(lease.record.epoch, "support-bot") == 1
+    assert (await kinds_recorded(world)).count("token.issued") == 1
+
+
+async def test_the_same_lease_written_many_times_at_once_is_one(world: World) -> None:
+    lease = new_lease(world, await world.declare(), limits=Limits(per_minute=1, live=1, per_task=1))
+    times = await asyncio.gather(*(world.broker.leases.issue(lease) for _ in range(50)))
+    assert len(set(times)) == 1
+    assert (await kinds_recorded(world)).count("token.issued") == 1
+
+
+@pytest.mark.parametrize(
+    ("limits", "name"),
+    [
+        (Limits(live=1), "live_leases"),
+        (Limits(per_task=1), "leases_per_task"),
+        (Limits(per_minute=1), "leases_per_minute"),
+    ],
+)
+async def test_fifty_requests_at_once_pass_a_limit_of_one_once(world: World, limits: Limits, name: str) -> None:
+    """Volume limits counted without atomicity let all of them pass (TRAPS 15)."""
+    task = await world.declare()
+    issued, refused = await outcomes(*(written(world, task, limits=limits) for _ in range(50)))
+    assert issued == 1
+    assert {error.reason for error in refused} == {name}
+    assert (await kinds_recorded(world)).count("token.issued") == 1
+
+
+async def test_two_workers_together_pass_a_limit_no_further_than_one(world: World, neighbour: World) -> None:
+    """TRAPS 15, across workers."""
+    task = await world.declare()
+    workers = [world, neighbour] * 25
+    issued, _ = await outcomes(*(written(worker, task, limits=Limits(live=7)) for worker in workers))
+    assert issued == 7
+
+
+async def test_the_limit_of_live_leases_frees_itself_when_they_expire_without_any_sweeper(world: World) -> None:
+    """Live counters that a slow sweeper decrements refuse agents for nothing (TRAPS 15)."""
+    task = await world.declare()
+    await written(world, task, limits=Limits(live=1), longest=5_000)
+    with pytest.raises(LimitReached) as refused:
+        await written(world, task, limits=Limits(live=1))
+    assert refused.value.retry_after == 1
+    world.advance(5_000)
+    await written(world, task, limits=Limits(live=1))
+
+
+async def test_the_limit_of_live_leases_frees_itself_when_one_is_ended(world: World) -> None:
+    task = await world.declare()
+    lease = await written(world, task, limits=Limits(live=1))
+    await world.broker.leases.end([lease.id], "revoked")
+    await written(world, task, limits=Limits(live=1))
+
+
+async def test_the_limit_of_live_leases_is_of_one_agent(world: World) -> None:
+    """One bad instance must not lock the whole fleet (TRAPS 25)."""
+    await written(world, await world.declare(), limits=Limits(live=1))
+    theirs = await world.declare(workload="spiffe://development.test/agent/other-bot")
+    await written(world, theirs, limits=Limits(live=1))
+
+
+async def test_leases_of_an_epoch_that_is_over_count_no_more(world: World) -> None:
+    """Their tokens are void, so an agent need not wait for them to expire (TRAPS 15)."""
+    task = await world.declare()
+    await written(world, task, limits=Limits(live=1), epoch="01JD0000000000000000000000")
+    await written(world, task, limits=Limits(live=1))
+
+
+async def test_the_limit_per_minute_lets_a_burst_through_and_then_the_rate(world: World) -> None:
+    task = await world.declare()
+    limits = Limits(per_minute=10)
+    issued, refused = await outcomes(*(written(world, task, limits=limits) for _ in range(20)))
+    assert issued == 10
+    assert {error.retry_after for error in refused} == {6}
+    world.advance(6_000)
+    assert (await outcomes(*(written(world, task, limits=limits) for _ in range(5))))[0] == 1
+    world.advance(60_000)
+    assert (await outcomes(*(written(world, task, limits=limits) for _ in range(20))))[0] == 10
+
+
+async def test_the_limit_per_task_counts_its_whole_life(world: World) -> None:
+    task = await world.declare()
+    limits = Limits(per_task=2)
+    for _ in range(2):
+        lease = await written(world, task, limits=limits, longest=1_000)
+        await world.broker.leases.end([lease.id], "revoked")
+    world.advance(60_000)
+    with pytest.raises(LimitReached) as refused:
+        await written(world, task, limits=limits)
+    assert refused.value.reason == "leases_per_task"
+
+
+async def test_a_refused_lease_leaves_nothing_behind(world: World) -> None:
+    task = await world.declare()
+    await written(world, task, limits=Limits(per_task=1))
+    refused = new_lease(world, task, limits=Limits(per_task=1, live=5, per_minute=5))
+    with pytest.raises(LimitReached):
+        await world.broker.leases.issue(refused)
+    assert await world.broker.leases.known([refused.id], picture_of(world)) == []
+    assert await world.broker.leases.count_live(refused.record.epoch) == 1
+    assert (await kinds_recorded(world)).count("token.issued") == 1
+
+
+@pytest.mark.parametrize("outcome", ["completed", "failed", "cancelled", "timed_out"])
+async def test_no_lease_is_written_for_a_task_from_the_moment_its_end_begins(world: World, outcome: str) -> None:
+    """The guard is in the script: whoever read the task a moment ago may believe it open (`DESIGN.md` 3.20)."""
+    task = await world.declare()
+    await world.broker.tasks.begin_end(task.id, outcome)
+    with pytest.raises(TaskClosed):
+        await written(world, task)
+    assert "token.issued" not in await kinds_recorded(world)
+
+
+async def test_no_lease_is_written_for_a_task_whose_time_is_over_though_nobody_ended_it(world: World) -> None:
+    """No token lives a second longer because a job is late (`DESIGN.md` 3.15)."""
+    task = await world.declare(max_duration=10)
+    world.advance(10_000)
+    with pytest.raises(TaskClosed):
+        await written(world, task)
+
+
+async def test_no_lease_is_written_that_would_expire_in_the_second_it_was_issued(world: World) -> None:
+    task = await world.declare()
+    with pytest.raises(TaskClosed):
+        await written(world, task, longest=0)
+
+
+async def test_no_lease_is_written_for_a_task_nobody_declared(world: World) -> None:
+    undeclared = msgspec.structs.replace(await world.declare(), id="tsk_01JE0000000000000000000007")
+    with pytest.raises(TaskClosed):
+        await written(world, undeclared)
+
+
+async def test_a_lease_issued_while_its_task_is_being_ended_is_refused_or_named_to_who_ends_it(world: World) -> None:
+    """A lease that slipped through unnamed would live on after its task (TRAPS 13, 22)."""
+    task = await world.declare()
+    leases = [new_lease(world, task) for _ in range(40)]
+    attempts = [world.broker.leases.issue(lease) for lease in leases]
+    ending = world.broker.tasks.begin_end(task.id, "completed")
+    results = await asyncio.gather(*attempts[:20], ending, *attempts[20:], return_exceptions=True)
+    named = results.pop(20)
+    written_ids = {lease.id for lease, result in zip(leases, results, strict=True) if not isinstance(result, TaskClosed)}
+    assert set(named) == written_ids
+
+
+async def test_an_ended_lease_says_how_and_only_the_first_end_counts(world: World) -> None:
+    lease = await written(world, await world.declare())
+    assert await world.broker.leases.end([lease.id], "undone") == 1
+    assert await world.broker.leases.end([lease.id], "revoked") == 0
+    assert await status_of(world, lease) == "undone"
+    assert await world.broker.leases.count_live(lease.record.epoch) == 0
+
+
+async def test_leases_ended_many_times_at_once_end_once(world: World) -> None:
+    task = await world.declare()
+    leases = [await written(world, task) for _ in range(5)]
+    ids = [lease.id for lease in leases]
+    ended = await asyncio.gather(*(world.broker.leases.end(ids, "revoked") for _ in range(20)))
+    assert sum(ended) == 5
+
+
+async def test_ending_what_is_unknown_changes_nothing(world: World) -> None:
+    assert await world.broker.leases.end([UNKNOWN, "no id", ""], "revoked") == 0
+    assert await world.broker.leases.known([UNKNOWN, "no id", ""], picture_of(world)) == []
+
+
+async def test_a_lease_that_is_not_there_is_not_found(world: World) -> None:
+    for id in (UNKNOWN, "no id", "tsk_01JE0000000000000000000007"):
+        with pytest.raises(NotFound):
+            await world.broker.leases.find(id, picture_of(world))
+
+
+async def test_without_a_picture_no_lease_is_shown_for_its_status_would_be_a_guess(world: World) -> None:
+    lease = await written(world, await world.declare())
+    with pytest.raises(Unavailable):
+        await world.broker.leases.find(lease.id, Picture())
+
+
+async def test_more_leases_than_one_script_takes_are_found_and_ended_all(world: World) -> None:
+    task = await world.declare()
+    leases = await asyncio.gather(*(written(world, task) for _ in range(601)))
+    ids = [lease.id for lease in leases]
+    assert len(await world.broker.leases.known(ids, picture_of(world))) == 601
+    assert await world.broker.leases.end(ids, "revoked") == 601
+    assert {lease.status for lease in await world.broker.leases.known(ids, picture_of(world))} == {"revoked"}
+
+
+async def test_a_page_shows_leases_in_the_order_of_an_index(world: World) -> None:
+    task = await world.declare()
+    for longest in (30_000, 10_000, 20_000):
+        await written(world, task, longest=longest)
+    shard = shard_of("support-bot")
+    page = await world.broker.leases.page(shard, ("due",), (0, 1), picture_of(world))
+    assert [lease.times.expires - lease.times.issued for lease in page] == [10, 20]
+    assert await world.broker.leases.page(shard, ("due",), (3, 9), picture_of(world)) == []
+
+
+async def test_live_leases_are_counted_of_one_agent_and_of_all(world: World) -> None:
+    await written(world, await world.declare())
+    await written(world, await world.declare(workload="spiffe://development.test/agent/other-bot"))
+    epoch = picture_of(world).epoch
+    assert await world.broker.leases.count_live(epoch) == 2
+    assert await world.broker.leases.count_live(epoch, "support-bot") == 1
+    assert await world.broker.leases.count_live(epoch, "nobody") == 0
+    world.advance(300_000)
+    assert await world.broker.leases.count_live(epoch) == 0
+    assert await world.broker.leases.count_live(epoch, "support-bot") == 0
+
+
+async def test_expired_leases_are_marked_and_others_left_alone(world: World) -> None:
+    task = await world.declare()
+    short, long = await written(world, task, longest=5_000), await written(world, task)
+    world.advance(5_000)
+    assert await status_of(world, short) == "expired"
+    assert await world.broker.leases.expire(shard_of("support-bot"), picture_of(world)) == 1
+    assert await status_of(world, short) == "expired"
+    assert await status_of(world, long) == "live"
+    assert await world.broker.leases.expire(shard_of("support-bot"), picture_of(world)) == 0
+
+
+async def test_expiry_takes_a_bounded_number_at_a_time(world: World) -> None:
+    """Overdue work after a pause, handled all at once, blocks everything else (TRAPS 22, 24)."""
+    task = await world.declare()
+    for _ in range(5):
+        await written(world, task, longest=5_000)
+    world.advance(60_000)
+    shard, picture = shard_of("support-bot"), picture_of(world)
+    assert [await world.broker.leases.expire(shard, picture, most=2) for _ in range(4)] == [2, 2, 1, 0]
+
+
+async def test_two_workers_that_sweep_at_once_end_what_one_would(world: World, neighbour: World) -> None:
+    """`DESIGN.md` I6: jobs may run twice, at once, or late."""
+    task = await world.declare()
+    short = [await written(world, task, longest=5_000) for _ in range(10)]
+    long = [await written(world, task) for _ in range(10)]
+    world.advance(5_000)
+    neighbour.follow()
+    await asyncio.gather(*(worker.broker.scheduler.expire_leases() for worker in (world, neighbour) * 3))
+    assert {await status_of(world, lease) for lease in short} == {"expired"}
+    assert {await status_of(neighbour, lease) for lease in long} == {"live"}
+    assert await world.broker.leases.count_live(picture_of(world).epoch) == 10
+
+
+async def test_leases_that_ended_long_ago_are_forgotten_and_no_others(world: World) -> None:
+    task = await world.declare()
+    old, live = await written(world, task), await written(world, task, longest=900_000)
+    await world.broker.leases.end([old.id], "revoked")
+    world.advance(KEPT_AFTER_END)
+    young = await written(world, task)
+    await world.broker.leases.end([young.id], "revoked")
+    assert await world.broker.leases.forget(shard_of("support-bot")) == 1
+    assert await world.broker.leases.forget(shard_of("support-bot")) == 0
+    assert await world.broker.leases.known([old.id], picture_of(world)) == []
+    assert await world.broker.tasks.leases_of(task.id) == [live.id, young.id]
+
+
+async def test_workers_that_forget_at_once_forget_once(world: World) -> None:
+    task = await world.declare()
+    ids = [(await written(world, task)).id for _ in range(6)]
+    await world.broker.leases.end(ids, "revoked")
+    world.advance(KEPT_AFTER_END)
+    shard = shard_of("support-bot")
+    assert sorted(await asyncio.gather(*(world.broker.leases.forget(shard, most=4) for _ in range(4)))) == [0, 0, 2, 4]
+
+
+async def test_nothing_of_a_lease_is_left_when_it_is_forgotten(world: World) -> None:
+    """What is never pruned grows for ever (TRAPS 22)."""
+    task = await world.declare()
+    lease = await written(world, task)
+    await world.broker.leases.end([lease.id], "expired")
+    world.advance(KEPT_AFTER_END)
+    await world.broker.scheduler.forget()
+    shard = shard_of("support-bot")
+    left = {name.decode() for name in world.backend.client.keys("ab:{s*")}
+    assert left == {key(shard, "task", task.id), key(shard, "tasks"), key(shard, "audit")}
+
+
+async def test_settling_marks_what_the_picture_has_ended_and_leaves_what_it_has_not(world: World) -> None:
+    task = await world.declare()
+    other = await world.declare(workload="spiffe://development.test/agent/other-bot")
+    hit, missed = await written(world, task), await written(world, other)
+    await world.revoke(agent="support-bot")
+    world.follow()
+    later = await written(world, task)
+    for _ in range(2):
+        for agent in ("support-bot", "other-bot"):
+            await world.broker.leases.settle(shard_of(agent), picture_of(world))
+    assert [await status_of(world, lease) for lease in (hit, missed, later)] == ["revoked", "live", "live"]
+    assert await world.broker.leases.count_live(picture_of(world).epoch, "support-bot") == 1
+
+
+async def test_settling_goes_through_more_leases_than_one_page(world: World) -> None:
+    task = await world.declare()
+    for position in range(3):
+        await asyncio.gather(*(written(world, task, position=position % 2 and 10_000) for _ in range(250)))
+    world.follow()
+    await world.revoke(agent="support-bot")
+    world.follow()
+    await world.broker.leases.settle(shard_of("support-bot"), picture_of(world))
+    assert await world.broker.leases.count_live(picture_of(world).epoch, "support-bot") == 250
+
+
+async def test_an_id_is_new_each_time(world: World) -> None:
+    assert len({Leases.new_id("support-bot", now=world.clock.now().wall) for _ in range(1_000)}) == 1_000

@@ -1,0 +1,110 @@
+"""A lease as it is shown: what it says of itself, seen against what the worker knows has ended."""
+
+import msgspec
+import pytest
+
+from broker.leases import LeaseRecord, Times
+from broker.leases.records import parse
+from scopes.clock import Instant
+from scopes.revocations import Event, Picture, Snapshot
+
+EPOCH = "01JE0000000000000000000005"
+EARLIER = "01JE0000000000000000000004"
+LATER = "01JE0000000000000000000006"
+NOW = 1_795_318_537_000
+LEASE = "lse_01JE0000000000000000000007"
+WORKLOAD = "spiffe://development.test/agent/support-bot"
+
+
+def entry(*, epoch: str = EPOCH, position: int = 10, status: str = "live", expires: int = NOW // 1000 + 300, level: str = "read"):
+    record = LeaseRecord(task="tsk_2", scope="crm:ticket/4711/note/1#read", level=level, epoch=epoch, position=position)
+    text = f"{NOW // 1000} {expires} {status} ".encode() + msgspec.json.encode(record)
+    return (LEASE.encode(), text, b"support-bot", WORKLOAD.encode(), b'["tsk_1","tsk_2"]')
+
+
+def picture(*events: Event) -> Picture:
+    snapshot = Snapshot(iss="", aud="", epoch=EPOCH, seq=100, id="evt_100", as_of=NOW, events=events)
+    return Picture().adopt(snapshot, Instant(NOW, 0))
+
+
+def event(kind: str, value: str = "", *, seq: int = 50, **narrowed: object) -> Event:
+    return Event(seq=seq, id=f"evt_{seq}", kind=kind, until=NOW + 60_000, value=value, **narrowed)
+
+
+def status(*events: Event, **changes) -> str:
+    return parse(entry(**changes), now=NOW, picture=picture(*events)).status
+
+
+def test_a_lease_reads_back_as_it_was_written():
+    lease = parse(entry(), now=NOW, picture=picture())
+    assert (lease.id, lease.agent, lease.workload, lease.path) == (LEASE, "support-bot", WORKLOAD, ("tsk_1", "tsk_2"))
+    assert lease.times == Times(NOW // 1000, NOW // 1000 + 300)
+    assert str(lease.scope) == "crm:ticket/4711/note/1#read"
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("all", ""),
+        ("lease", LEASE),
+        ("agent", "support-bot"),
+        ("instance", WORKLOAD),
+        ("task", "tsk_1"),
+        ("task", "tsk_2"),
+        ("resource", "crm"),
+        ("resource", "crm:ticket"),
+        ("resource", "crm:ticket/4711"),
+        ("resource", "crm:ticket/4711/note/1"),
+    ],
+)
+def test_whatever_hits_the_token_shows_the_lease_as_revoked(kind, value):
+    """Ending a middle task reaches those that name only themselves and the root (TRAPS 23b)."""
+    assert status(event(kind, value)) == "revoked"
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("lease", "lse_01JE0000000000000000000008"),
+        ("agent", "support-bot-2"),
+        ("task", "tsk_3"),
+        ("resource", "crm:ticket/47"),
+        ("resource", "crm:tick"),
+        ("resource", "kb"),
+    ],
+)
+def test_what_hits_another_token_leaves_the_lease_alone(kind, value):
+    """`ticket/47` is not above `ticket/4711` (TRAPS 16)."""
+    assert status(event(kind, value)) == "live"
+
+
+def test_order_is_by_position_never_by_time():
+    """Seconds against milliseconds kill what came after or spare what came before (TRAPS 23a)."""
+    assert status(event("agent", "support-bot", seq=50), position=49) == "revoked"
+    assert status(event("agent", "support-bot", seq=50), position=50) == "live"
+
+
+def test_an_event_above_a_level_spares_the_levels_below():
+    assert status(event("all", above="read")) == "live"
+    assert status(event("all", above="read"), level="trigger") == "revoked"
+
+
+def test_a_lease_past_its_time_is_expired_at_that_very_millisecond():
+    assert status(expires=NOW // 1000 + 1) == "live"
+    assert status(expires=NOW // 1000) == "expired"
+
+
+def test_a_lease_of_an_earlier_epoch_is_revoked():
+    assert status(epoch=EARLIER) == "revoked"
+
+
+def test_a_lease_of_a_later_epoch_than_the_reader_knows_is_not_called_revoked():
+    """A worker that lags behind a new epoch knows nothing of its leases: it must neither mark nor skip them as ended."""
+    assert status(epoch=LATER) == "live"
+    assert status(epoch=LATER, expires=NOW // 1000) == "expired"
+    assert status(event("all"), epoch=LATER) == "live"
+
+
+@pytest.mark.parametrize("how", ["expired", "revoked", "undone"])
+def test_what_has_ended_stays_as_it_ended(how):
+    assert status(event("all"), status=how, epoch=EARLIER, expires=0) == how

@@ -1,0 +1,76 @@
+"""The Cedar schema of a registry."""
+
+from pathlib import Path
+
+import cedarpy
+import pytest
+
+from broker.policy import schema_of
+from tests.broker.policy.questions import registry
+
+
+def is_valid(folder: Path, condition: str, *, action: str = 'Action::"crm:ticket#read"') -> bool:
+    """Tell whether Cedar's validator takes a policy with this condition."""
+    text = f'@id("x") permit (principal, action == {action}, resource) when {{ {condition} }};'
+    return bool(cedarpy.validate_policies(text, schema_of(registry(folder))).validation_passed)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        'principal.owner == "jane@example.com"',
+        "principal.environment == resource.environment",
+        'principal.trust_domain == "prod"',
+        'resource.service == "crm" && resource.type == "ticket"',
+        'resource.data_classes.contains("pii")',
+        "resource.untrusted",
+        'context.task.type == "all" && context.task.depth < 2',
+        'context.fields.contains("email")',
+        'context.data_classes.containsAny(["pii"])',
+        'context.level == "read"',
+        "context.reversible",
+        "context.ttl <= 60",
+        "context.hour >= 8 && context.weekday < 6",
+    ],
+)
+def test_a_policy_can_read_what_it_is_told(tmp_path: Path, condition: str) -> None:
+    assert is_valid(tmp_path, condition)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        'principal.name == "bot"',
+        'principal.roles.contains("admin")',
+        "resource.id == 4711",
+        "context.now > 5",
+        'context.ttl == "60"',
+        "context.hour",
+        "principal.owner",
+    ],
+)
+def test_a_policy_cannot_read_what_there_is_not(tmp_path: Path, condition: str) -> None:
+    assert not is_valid(tmp_path, condition)
+
+
+@pytest.mark.parametrize(
+    ("action", "known"),
+    [
+        ('Action::"crm:ticket#reply"', True),
+        ('Action::"lab:sample#shake"', True),
+        ('Action::"crm:ticket#delete"', False),
+        ('Action::"crm:tickets#read"', False),
+    ],
+)
+def test_every_action_of_the_catalogue_has_its_name(tmp_path: Path, action: str, known: bool) -> None:
+    assert is_valid(tmp_path, "true", action=action) is known
+
+
+def test_an_agent_cannot_be_permitted_what_is_for_operators(tmp_path: Path) -> None:
+    text = '@id("x") permit (principal is Agent, action == Action::"revoke", resource);'
+    assert not cedarpy.validate_policies(text, schema_of(registry(tmp_path))).validation_passed
+
+
+def test_the_schema_of_an_empty_registry_is_one(tmp_path: Path) -> None:
+    text = '@id("x") permit (principal is Operator, action == Action::"revoke", resource);'
+    assert cedarpy.validate_policies(text, schema_of(registry(tmp_path, "# nothing\n"))).validation_passed

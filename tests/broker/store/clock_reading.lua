@@ -1,0 +1,2 @@
+-- Return what the clock before every script says.
+return now()

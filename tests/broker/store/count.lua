@@ -1,0 +1,2 @@
+-- Count how often this ran. KEYS counter
+return redis.call('INCR', KEYS[1])

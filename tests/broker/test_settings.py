@@ -1,0 +1,216 @@
+"""The broker's settings: read once, typed, and refused as a whole when wrong."""
+
+from pathlib import Path
+
+import pytest
+
+from broker import settings
+from broker.errors import ConfigurationError
+from broker.settings import Settings
+
+TRUST = '[[trust.spiffe]]\ntrust_domain = "prod.example.com"\nbundle = "bundle.json"\n'
+DEVELOPMENT = '[[trust.spiffe]]\ntrust_domain = "development.test"\nbundle = "bundle.json"\n'
+TLS = 'tls_certificate = "cert.pem"\ntls_key = "key.pem"\n'
+
+
+def load(folder: Path, text: str = "", *, trust: str = TRUST, **environment: str) -> Settings:
+    (folder / "broker.toml").write_text(text + trust)
+    return settings.load(folder / "broker.toml", environment=environment)
+
+
+def problems_of(folder: Path, text: str = "", *, trust: str = TRUST, **environment: str) -> list[str]:
+    with pytest.raises(ConfigurationError) as refused:
+        load(folder, text, trust=trust, **environment)
+    return [problem.removeprefix(f"{folder / 'broker.toml'}: ") for problem in refused.value.problems]
+
+
+def test_what_is_left_out_has_the_defaults_of_a_broker_on_loopback_that_keeps_nothing(tmp_path: Path) -> None:
+    loaded = load(tmp_path)
+    assert (loaded.issuer, loaded.listen) == ("http://127.0.0.1:8750", "127.0.0.1:8750")
+    assert loaded.embedded
+    assert loaded.max_ttl == 900
+
+
+def test_paths_are_seen_from_the_folder_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert load(tmp_path).path("keys") == tmp_path / "keys"
+    assert load(tmp_path).path("/etc/keys") == Path("/etc/keys")
+
+
+def test_the_environment_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "other.toml").write_text('issuer = "http://localhost:1"\n' + TRUST)
+    assert settings.load(environment={"BROKER_CONFIG": str(tmp_path / "other.toml")}).issuer == "http://localhost:1"
+
+
+def test_a_value_of_the_environment_goes_before_the_files(tmp_path: Path) -> None:
+    loaded = load(tmp_path, "max_ttl = 100\n", BROKER_REDIS_URL="redis://127.0.0.1/1", BROKER_MAX_TTL="60", OTHER="x")
+    assert (loaded.redis_url, loaded.max_ttl) == ("redis://127.0.0.1/1", 60)
+
+
+@pytest.mark.parametrize("variable", ["BROKER_FOLDER", "BROKER_TRUST", "BROKER_CONFIG"])
+def test_where_the_file_is_and_whom_it_trusts_is_not_for_the_environment(tmp_path: Path, variable: str) -> None:
+    loaded = load(tmp_path, **{variable: "/elsewhere"})
+    assert loaded.folder == str(tmp_path)
+    assert [source.trust_domain for source in loaded.trust.spiffe] == ["prod.example.com"]
+
+
+def test_a_missing_file_names_the_command_that_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="broker init DIR"):
+        settings.load(tmp_path / "broker.toml", environment={})
+
+
+@pytest.mark.parametrize(
+    ("text", "trust", "problem"),
+    [
+        ('isuer = "x"\n', TRUST, ": unknown key 'isuer' (did you mean 'issuer'?)"),
+        ("", TRUST.replace("bundle", "bundel"), ".trust.spiffe: unknown key 'bundel' (did you mean 'bundle'?)"),
+        ("", TRUST.replace("spiffe", "spife"), ".trust: unknown key 'spife' (did you mean 'spiffe'?)"),
+    ],
+    ids=["at the top", "in a list", "in a table"],
+)
+def test_an_unknown_key_is_refused_with_the_nearest_known_one(tmp_path: Path, text: str, trust: str, problem: str) -> None:
+    """`WIRE.md`, "Configuration"."""
+    (tmp_path / "broker.toml").write_text(text + trust)
+    with pytest.raises(ConfigurationError) as refused:
+        settings.load(tmp_path / "broker.toml", environment={})
+    assert refused.value.problems == [f"{tmp_path / 'broker.toml'}{problem}"]
+
+
+@pytest.mark.parametrize(
+    "issuer",
+    [
+        "https://broker.example.com",
+        "https://broker.example.com:8443",
+        "https://[2001:db8::1]:8443",
+        "http://127.0.0.1:8750",
+        "http://127.8.9.1",
+        "http://[::1]:8750",
+        "http://localhost:8750",
+    ],
+)
+def test_an_issuer_is_https_or_on_loopback(tmp_path: Path, issuer: str) -> None:
+    assert load(tmp_path, f'issuer = "{issuer}"\n').issuer == issuer
+
+
+@pytest.mark.parametrize(
+    ("issuer", "problem"),
+    [
+        ("https://broker.example.com/", "without path and trailing slash"),
+        ("https://broker.example.com/tenant", "without path and trailing slash"),
+        ("https://broker.example.com?x=1", "without path and trailing slash"),
+        ("https://broker.example.com?", "without path and trailing slash"),
+        ("https://broker.example.com#x", "without path and trailing slash"),
+        ("https://user@broker.example.com", "without path and trailing slash"),
+        ("https://Broker.example.com", "without path and trailing slash"),
+        ("HTTPS://broker.example.com", "without path and trailing slash"),
+        ("https://[::1", "without path and trailing slash"),
+        ("https://", "without path and trailing slash"),
+        ("broker.example.com", "without path and trailing slash"),
+        ("ftp://broker.example.com", "without path and trailing slash"),
+        ("http://broker.example.com", "plain http is for loopback only"),
+        ("http://127.0.0.1.example.com", "plain http is for loopback only"),
+        ("http://localhost.example.com", "plain http is for loopback only"),
+        ("http://10.0.0.1", "plain http is for loopback only"),
+    ],
+)
+def test_any_other_issuer_is_refused(tmp_path: Path, issuer: str, problem: str) -> None:
+    """It is compared as text by everybody who verifies, so it has exactly one spelling."""
+    (found,) = problems_of(tmp_path, f'issuer = "{issuer}"\n')
+    assert problem in found
+
+
+@pytest.mark.parametrize(
+    ("listen", "address"),
+    [
+        ("127.0.0.1:8750", ("127.0.0.1", 8750)),
+        ("[::1]:1", ("::1", 1)),
+        ("localhost:65535", ("localhost", 65535)),
+    ],
+)
+def test_the_broker_listens_on_loopback_in_the_clear(tmp_path: Path, listen: str, address: tuple[str, int]) -> None:
+    assert load(tmp_path, f'listen = "{listen}"\n').address == address
+
+
+def test_with_a_certificate_the_broker_listens_anywhere(tmp_path: Path) -> None:
+    assert load(tmp_path, f'listen = "0.0.0.0:443"\n{TLS}').address == ("0.0.0.0", 443)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('listen = "0.0.0.0:8750"\n', "plain http is for loopback only; set tls_certificate"),
+        ('listen = "[::]:8750"\n', "plain http is for loopback only; set tls_certificate"),
+        ('listen = "8750"\n', "has to be HOST:PORT"),
+        ('listen = ":8750"\n', "has to be HOST:PORT"),
+        ('listen = "127.0.0.1:"\n', "has to be HOST:PORT"),
+        ('listen = "127.0.0.1:65536"\n', "has to be HOST:PORT"),
+        ('listen = "127.0.0.1:x"\n', "has to be HOST:PORT"),
+        ('listen = "::1:8750"\n', "has to be HOST:PORT"),
+        ('tls_certificate = "cert.pem"\n', "tls_certificate and tls_key go together"),
+        ('tls_key = "key.pem"\n', "tls_certificate and tls_key go together"),
+        ("max_ttl = 0\n", "max_ttl"),
+        ("max_ttl = 3601\n", "max_ttl"),
+        ("max_ttl = true\n", "max_ttl"),
+        ('max_ttl = "60"\n', "max_ttl"),
+        ('feed_access = "everybody"\n', "feed_access"),
+    ],
+)
+def test_what_cannot_be_served_is_refused(tmp_path: Path, text: str, problem: str) -> None:
+    (found,) = problems_of(tmp_path, text)
+    assert problem in found
+
+
+@pytest.mark.parametrize("value", ["0", "3601", "-1", "sixty", ""])
+def test_a_life_out_of_range_is_refused_from_the_environment_too(tmp_path: Path, value: str) -> None:
+    (found,) = problems_of(tmp_path, BROKER_MAX_TTL=value)
+    assert "max_ttl" in found
+
+
+def test_a_broker_that_trusts_nobody_is_refused(tmp_path: Path) -> None:
+    (found,) = problems_of(tmp_path, trust="")
+    assert "nobody could prove who they are" in found
+
+
+def test_a_trust_domain_twice_is_refused(tmp_path: Path) -> None:
+    """Otherwise the last bundle would silently be the only one (TRAPS 9)."""
+    (found,) = problems_of(tmp_path, trust=TRUST + TRUST.replace("bundle.json", "other.json"))
+    assert "names a trust domain twice" in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'issuer = "https://broker.example.com"\n',
+        f'listen = "0.0.0.0:443"\n{TLS}',
+        f'issuer = "https://broker.example.com"\nlisten = "0.0.0.0:443"\n{TLS}',
+    ],
+    ids=["a public issuer", "a public address", "both"],
+)
+def test_the_development_domain_is_refused_beside_production_settings(tmp_path: Path, text: str) -> None:
+    """Whoever can read its key folder can be any workload (`STYLE.md` 6)."""
+    (found,) = problems_of(tmp_path, text, trust=TRUST + DEVELOPMENT)
+    assert "development.test is for development" in found
+
+
+def test_the_development_domain_is_taken_on_loopback(tmp_path: Path) -> None:
+    assert load(tmp_path, trust=DEVELOPMENT).trust.spiffe[0].trust_domain == "development.test"
+
+
+def test_several_problems_are_named_at_once(tmp_path: Path) -> None:
+    text = 'issuer = "http://broker.example.com"\nlisten = "0.0.0.0:80"\ntls_key = "key.pem"\n'
+    assert len(problems_of(tmp_path, text, trust="")) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "anyone"),
+    [
+        ("", True),
+        ('redis_url = "redis://127.0.0.1"\n', False),
+        ('feed_access = "workloads"\n', False),
+        ('redis_url = "redis://127.0.0.1"\nfeed_access = "anyone"\n', True),
+    ],
+    ids=["embedded", "with a store", "embedded and closed", "with a store and open"],
+)
+def test_the_feed_is_anonymous_only_where_it_is_said_or_nothing_is_kept(tmp_path: Path, text: str, anyone: bool) -> None:
+    assert load(tmp_path, text).anyone_follows is anyone
