@@ -19,7 +19,8 @@ from scopes.revocations import Picture
 
 _LOG = logging.getLogger(__name__)
 _FIRST_DELAY = 0.1
-_LONGEST_DELAY = 5.0
+# Shorter than the shortest staleness bound, so that a broker that is back is heard before anything turns stale for nothing.
+_LONGEST_DELAY = 2.0
 _MOST_DOUBLINGS = 6
 
 

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from litestar import Request, Response, get
+from litestar.di import NamedDependency
 from litestar.response import Stream
 
 from broker.callers import Callers
@@ -19,14 +20,19 @@ MAX_WAITING = 1_000
 
 
 @get("/v1/feed/keys")
-async def feed_keys(keys: Keys) -> Response[bytes]:
+async def feed_keys(keys: NamedDependency[Keys]) -> Response[bytes]:
     """Publish the keys that verify the feed, and nothing else."""
     return Response(keys.feed_jwks, media_type="application/jwk-set+json", headers={"Cache-Control": "public, max-age=60"})
 
 
 @get("/v1/feed")
 async def snapshot(
-    request: Request[Any, Any, Any], callers: Callers, streams: Streams, follower: Follower, anyone_follows: bool, aud: str = ""
+    request: Request[Any, Any, Any],
+    callers: NamedDependency[Callers],
+    streams: NamedDependency[Streams],
+    follower: NamedDependency[Follower],
+    anyone_follows: NamedDependency[bool],
+    aud: str = "",
 ) -> Response[str]:
     """Return everything alive for an audience, signed."""
     await _check(request, callers, aud, anyone=anyone_follows)
@@ -36,7 +42,12 @@ async def snapshot(
 
 @get("/v1/feed/stream")
 async def stream(
-    request: Request[Any, Any, Any], callers: Callers, streams: Streams, follower: Follower, anyone_follows: bool, aud: str = ""
+    request: Request[Any, Any, Any],
+    callers: NamedDependency[Callers],
+    streams: NamedDependency[Streams],
+    follower: NamedDependency[Follower],
+    anyone_follows: NamedDependency[bool],
+    aud: str = "",
 ) -> Stream:
     """Stream the feed of one audience: the snapshot, then messages, then heartbeats (server-sent events)."""
     await _check(request, callers, aud, anyone=anyone_follows)

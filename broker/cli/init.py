@@ -38,7 +38,7 @@ Next:
 and in another terminal, in the same folder:
   broker development identity support-bot --output support-bot.svid
   export BROKER_IDENTITY_FILE=support-bot.svid
-  broker token request 'crm:ticket/4711#read[subject]'
+  broker token request 'crm:ticket/4711#read[subject]'$sign_in
   broker lease list""")
 
 
@@ -64,7 +64,8 @@ def init(
     if as_json:
         output.document({"made": made.made, "there": made.there, "operator": operator, "registered": registered})
     else:
-        _report(made, folder)
+        _report(made)
+        output.say(_NEXT.substitute(folder=folder, sign_in=_sign_in(operator, operator_key)))
     if not registered:
         output.say(
             f"{folder / OPERATORS} does not know the key {operator_key} for {operator}. To let it operate this broker, add:"
@@ -128,12 +129,18 @@ def _is_registered(file: Path, operator: str, key: SigningKey) -> bool:
     return any(thumbprint(jwk) == key.kid for jwk in record.get("keys", ()))
 
 
-def _report(made: "_Made", folder: Path) -> None:
+def _report(made: "_Made") -> None:
     for path in made.made:
         output.text(f"made   {path}")
     for path in made.there:
         output.text(f"there  {path}")
-    output.say(_NEXT.substitute(folder=folder))
+
+
+def _sign_in(operator: str, key: Path) -> str:
+    """Write what an operator with other than the usual name or key file has to say to every command."""
+    said = {"BROKER_OPERATOR": operator} if operator != DEFAULT_OPERATOR else {}
+    said |= {"BROKER_OPERATOR_KEY": str(key.resolve())} if key != DEFAULT_OPERATOR_KEY else {}
+    return "".join(f"\n  export {name}={value}" for name, value in said.items())
 
 
 def _read(file: Traversable) -> str:

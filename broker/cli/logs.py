@@ -6,25 +6,22 @@ from typing import Any
 
 import structlog
 
-LEVELS = ("debug", "info", "warning", "error")
-
 # Whatever looks like a compact JWS, wherever it stands: a token in a log is a token in the hands of whoever reads logs.
 _TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{5,}(?:\.[A-Za-z0-9_-]*){0,2}")
 
-# These tell of every job and every start of a worker; of interest only to somebody who looks for a fault.
-_CHATTY = ("apscheduler", "_granian")
+# What others write below a warning is about themselves: every job of the scheduler, every second.
+_OURS = ("broker", "scopes")
 
 
 def configuration(level: str) -> dict[str, Any]:
     """Return what `logging.config.dictConfig` takes, in every worker."""
-    quiet = {name: {"level": "DEBUG" if level == "debug" else "WARNING"} for name in _CHATTY}
     return {
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": {"()": "broker.cli.logs.formatter"}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "stream": "ext://sys.stderr"}},
-        "root": {"level": level.upper(), "handlers": ["stderr"]},
-        "loggers": quiet,
+        "root": {"level": "WARNING", "handlers": ["stderr"]},
+        "loggers": {name: {"level": level.upper()} for name in _OURS},
     }
 
 

@@ -38,7 +38,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, empty: str) 
         printed.add_column(column, overflow="fold", no_wrap=number == 0)
     for row in known:
         printed.add_row(*(Text(plain(cell)) for cell in row))
-    _console().print(printed)
+    _print(printed)
 
 
 def fields(pairs: Mapping[str, str]) -> None:
@@ -48,8 +48,8 @@ def fields(pairs: Mapping[str, str]) -> None:
     printed.add_column(overflow="fold")
     for name, value in pairs.items():
         if value:
-            printed.add_row(name, Text(plain(value)))
-    _console().print(printed)
+            printed.add_row(name, Text("\n".join(map(plain, value.splitlines()))))
+    _print(printed)
 
 
 def text(sentence: str) -> None:
@@ -76,8 +76,11 @@ def _json(value: Any, *, indent: int | None) -> str:
     return json.dumps(msgspec.to_builtins(value), indent=indent)
 
 
-def _console() -> Console:
+def _print(table: Table) -> None:
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = _UNBOUNDED
-    return console
+    with console.capture() as captured:
+        console.print(table)
+    # Without the spaces that fill the last column: they are nobody's.
+    typer.echo("\n".join(row.rstrip() for row in captured.get().splitlines()))

@@ -95,7 +95,7 @@ def _server(settings: Settings, workers: int, log_level: str) -> Any:
             port=port,
             workers=workers,
             websockets=False,
-            log_level=LogLevels.debug if log_level == "debug" else LogLevels.warning,
+            log_level=LogLevels.info if log_level == "debug" else LogLevels.warning,
             log_dictconfig=logs.configuration(log_level),
             # A worker that died comes back; an embedded one has lost its store, and its end should be seen.
             respawn_failed_workers=not settings.embedded,
@@ -127,8 +127,8 @@ def _say_when_it_listens(configuration: Configuration, workers: int, *, as_json:
     if as_json:
         output.line({"url": url, "workers": workers, **counts(configuration)})
         return
-    loaded = f"{len(configuration.registry.content.agents)} agents, {len(configuration.policies.ids)} policies"
-    output.say(f"Agent Broker listens on {url} ({store_of(settings)}, {workers} worker{'s' * (workers > 1)}, {loaded}).")
+    loaded = f"agents: {len(configuration.registry.content.agents)}, policies: {len(configuration.policies.ids)}"
+    output.say(f"Agent Broker listens on {url} (store: {store_of(settings)}, workers: {workers}, {loaded}).")
     if url != settings.issuer:
         output.say(f"Its name is {settings.issuer}: that is where agents and services have to reach it.")
 

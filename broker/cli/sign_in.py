@@ -16,8 +16,14 @@ PATIENCE = 5.0
 
 
 def operator(broker: str, name: str, key: Path) -> Operator:
-    """Return the operator's client; raise `ConfigurationError` where the key cannot be used."""
-    return Operator(broker, name, private_key_file.read(key.expanduser()), patience=PATIENCE)
+    """Return the operator's client; raise `Misconfigured` without a key, `ConfigurationError` for one that cannot be used."""
+    file = key.expanduser()
+    if not file.exists():
+        raise Misconfigured(
+            f"say who is asking: {file} is not there; --operator-key or BROKER_OPERATOR_KEY names an operator's private key, "
+            "and `broker init` makes one"
+        )
+    return Operator(broker, name, private_key_file.read(file), patience=PATIENCE)
 
 
 def as_agent(broker: str, identity: Path | None, call: Callable[[Agent], Awaitable[T]]) -> T:

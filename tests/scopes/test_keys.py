@@ -42,6 +42,16 @@ def test_a_signature_of_nothing_is_wrong(signature):
     assert not VerificationKey(EC, algorithms=TOKEN_ALGORITHMS).verify(signature, b"data")
 
 
+@pytest.mark.parametrize("alg", sorted(TOKEN_ALGORITHMS))
+def test_a_signature_has_one_length(alg):
+    """A zero in front of R or S is the same number and another text (RFC 7518 §3.4)."""
+    key = new_key(alg)
+    public, good = VerificationKey(key.public_jwk, algorithms=TOKEN_ALGORITHMS), key.sign(b"data")
+    half = len(good) // 2
+    assert public.verify(good, b"data")
+    assert not any(public.verify(bad, b"data") for bad in (b"\0" + good, good[:half] + b"\0" + good[half:], good + b"\0", good[:-1]))
+
+
 def test_a_key_id_is_the_thumbprint_of_rfc_7638():
     """The example of RFC 7638 §3.1, whose `alg` and `kid` do not count."""
     modulus = (

@@ -35,6 +35,7 @@ class Exchange:
         self._incoming: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._incoming.put_nowait({"type": "http.request", "body": b"", "more_body": False})
         self._outgoing: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._ended = False
         self._reads = asyncio.Event()
         self._reads.set()
         self._run = asyncio.create_task(app(scope, self._incoming.get, self._send))  # type: ignore[arg-type]
@@ -51,13 +52,17 @@ class Exchange:
 
     async def chunk(self) -> bytes:
         """Return the next piece of the body; empty at its end."""
-        return bytes((await asyncio.wait_for(self._outgoing.get(), 5)).get("body", b""))
+        if self._ended:
+            return b""
+        message = await asyncio.wait_for(self._outgoing.get(), 5)
+        self._ended = not message.get("more_body", False)
+        return bytes(message.get("body", b""))
 
     async def body(self) -> bytes:
         """Return all that is left of the body."""
         pieces = []
-        while piece := await self.chunk():
-            pieces.append(piece)
+        while not self._ended:
+            pieces.append(await self.chunk())
         return b"".join(pieces)
 
     async def json(self) -> Any:
