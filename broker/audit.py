@@ -52,6 +52,7 @@ class Audit:
     def __init__(self, store: Store, *, clock: Clock) -> None:
         self._store = store
         self._clock = clock
+        self._append = store.script("broker", "audit")
 
     def encode(self, record: Record) -> bytes:
         """Give the record its id and return the bytes that another room's script writes with what it records."""
@@ -60,7 +61,7 @@ class Audit:
     async def append(self, record: Record) -> None:
         """Write one record; raise `Unavailable` if it is not certain that it was written."""
         stream = key(shard_of(record.agent or record.operator or ""), "audit")
-        await self._store.call("XADD", stream, "*", "time", self._clock.now().wall, "record", self.encode(record))
+        await self._store.run(self._append, [stream], [self.encode(record)])
 
     async def read(self, cursor: str = "", *, most: int = 100) -> list[Entry]:
         """Return up to `most` records after the cursor, oldest first; all of them where the cursor is empty.

@@ -4,7 +4,7 @@ import logging
 from typing import NamedTuple
 
 from broker.audit import Audit, Record
-from broker.errors import BrokerError, InvalidGrant, Unavailable
+from broker.errors import BrokerError, InvalidGrant, LimitReached, Unavailable
 from broker.feed.follower import Follower, Standpoint
 from broker.keys import Keys
 from broker.leases import LeaseRecord, Leases, Limits, NewLease, TaskClosed, Times
@@ -14,7 +14,9 @@ from scopes import claims as token_claims
 from scopes import jose
 from scopes.claims import TOKEN_TYPE, Actor, Claims, Detail, LeaseClaims, detail_of
 from scopes.clock import Clock
+from scopes.errors import InvalidDocument
 from scopes.revocations import revocable
+from scopes.scope import Scope
 
 _LOG = logging.getLogger(__name__)
 
@@ -59,7 +61,9 @@ class Issuer:
             return self._signed(claims, permit)
         except TaskClosed:
             raise InvalidGrant("the task has ended; declare another") from None
-        except Unavailable:
+        except LimitReached:
+            raise
+        except BaseException:  # whatever it was, and be it that the caller hung up: a lease without a token is undone
             await self._undo(lease.id)
             raise
 
@@ -137,12 +141,12 @@ class Issuer:
 
     def _signed(self, claims: Claims, permit: Permit) -> Issued:
         payload = token_claims.encode(claims)
+        access_token = jose.write(payload, type=TOKEN_TYPE, key=self._keys.token)
         # What leaves is read back as a verifier will read it: a token no verifier would take is better not handed out.
-        reread, scope = token_claims.decode(payload)
-        if reread != claims or scope != permit.question.scope:
-            raise Unavailable("the token does not say what was permitted; nothing was issued", retry_after=0)
+        if not _says(payload, claims, permit.question.scope) or len(access_token) > jose.MAX_TOKEN_BYTES:
+            raise Unavailable("the token does not say what was permitted, or is too long; nothing was issued")
         return Issued(
-            access_token=jose.write(payload, type=TOKEN_TYPE, key=self._keys.token),
+            access_token=access_token,
             expires_in=claims.exp - claims.iat,
             scope=claims.scope,
             detail=claims.authorization_details[0],
@@ -156,3 +160,10 @@ class Issuer:
             await self.finish_undoing()
         except BrokerError as error:
             _LOG.warning("lease %s has no token and will be undone when the store answers: %s", id, error)
+
+
+def _says(payload: bytes, claims: Claims, scope: Scope) -> bool:
+    try:
+        return token_claims.decode(payload) == (claims, scope)
+    except InvalidDocument:
+        return False

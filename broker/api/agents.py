@@ -3,6 +3,7 @@
 from typing import Any
 
 from litestar import Request, get
+from litestar.di import NamedDependency
 
 from broker import standing as lifecycle
 from broker.callers import Callers
@@ -14,7 +15,10 @@ from broker.standing import Standing
 
 @get("/v1/agents")
 async def list_agents(
-    request: Request[Any, Any, Any], callers: Callers, registry: Registry, standing: Standing
+    request: Request[Any, Any, Any],
+    callers: NamedDependency[Callers],
+    registry: NamedDependency[Registry],
+    standing: NamedDependency[Standing],
 ) -> dict[str, Any]:
     """List every agent of the registry."""
     await callers.operator(request.headers.get("authorization"), "watch")
@@ -26,11 +30,11 @@ async def list_agents(
 async def show(
     request: Request[Any, Any, Any],
     name: str,
-    callers: Callers,
-    registry: Registry,
-    standing: Standing,
-    leases: Leases,
-    follower: Follower,
+    callers: NamedDependency[Callers],
+    registry: NamedDependency[Registry],
+    standing: NamedDependency[Standing],
+    leases: NamedDependency[Leases],
+    follower: NamedDependency[Follower],
 ) -> dict[str, Any]:
     """Show one agent, with how many leases it holds."""
     await callers.operator(request.headers.get("authorization"), "watch")

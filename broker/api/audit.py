@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 from litestar import Request, Response, get
+from litestar.di import NamedDependency
 
 from broker.audit import Audit, Entry
 from broker.callers import Callers
@@ -12,7 +13,9 @@ JSON_LINES = "application/x-ndjson"
 
 
 @get("/v1/audit/events")
-async def list_events(request: Request[Any, Any, Any], callers: Callers, audit: Audit, cursor: str = "") -> Response[bytes]:
+async def list_events(
+    request: Request[Any, Any, Any], callers: NamedDependency[Callers], audit: NamedDependency[Audit], cursor: str = ""
+) -> Response[bytes]:
     """Return records after the cursor, as JSON or as JSON lines; the last line's cursor is where to go on."""
     await callers.operator(request.headers.get("authorization"), "audit:read")
     entries = [_shown(entry) for entry in await audit.read(cursor)]

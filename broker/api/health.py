@@ -3,6 +3,7 @@
 from typing import Any
 
 from litestar import Response, get
+from litestar.di import NamedDependency
 
 from broker.feed.follower import Follower
 
@@ -14,7 +15,7 @@ async def alive() -> dict[str, str]:
 
 
 @get("/readyz")
-async def ready(follower: Follower) -> Response[dict[str, Any]]:
+async def ready(follower: NamedDependency[Follower]) -> Response[dict[str, Any]]:
     """Say whether this worker would issue: its picture of the feed has to be less than a second old."""
     if follower.is_current():
         return Response({"status": "ready"})

@@ -3,6 +3,7 @@
 from typing import Any
 
 from litestar import Request, get
+from litestar.di import NamedDependency
 
 from broker.api import pages
 from broker.callers import Callers
@@ -18,9 +19,9 @@ _INDEXES = {"live": ("due",), "expired": ("ended",), "revoked": ("ended",)}
 @get("/v1/leases")
 async def list_leases(
     request: Request[Any, Any, Any],
-    callers: Callers,
-    leases: Leases,
-    follower: Follower,
+    callers: NamedDependency[Callers],
+    leases: NamedDependency[Leases],
+    follower: NamedDependency[Follower],
     agent: str | None = None,
     task: str | None = None,
     resource: str | None = None,
@@ -48,7 +49,11 @@ async def list_leases(
 
 @get("/v1/leases/{id:str}")
 async def show(
-    request: Request[Any, Any, Any], id: str, callers: Callers, leases: Leases, follower: Follower
+    request: Request[Any, Any, Any],
+    id: str,
+    callers: NamedDependency[Callers],
+    leases: NamedDependency[Leases],
+    follower: NamedDependency[Follower],
 ) -> dict[str, Any]:
     """Show one lease."""
     await callers.operator(request.headers.get("authorization"), "watch")

@@ -3,6 +3,7 @@
 from typing import Any
 
 from litestar import Response, get
+from litestar.di import NamedDependency
 
 from broker.api.token import CLIENT_CREDENTIALS
 from broker.keys import Keys
@@ -12,7 +13,7 @@ _FRESH = {"Cache-Control": "public, max-age=60"}
 
 
 @get("/.well-known/oauth-authorization-server")
-async def server_metadata(issuer: str) -> Response[dict[str, Any]]:
+async def server_metadata(issuer: NamedDependency[str]) -> Response[dict[str, Any]]:
     """Describe the authorization server (RFC 8414 §2)."""
     document: dict[str, Any] = {
         "issuer": issuer,
@@ -27,6 +28,6 @@ async def server_metadata(issuer: str) -> Response[dict[str, Any]]:
 
 
 @get("/oauth/jwks.json")
-async def token_keys(keys: Keys) -> Response[bytes]:
+async def token_keys(keys: NamedDependency[Keys]) -> Response[bytes]:
     """Publish the keys that verify tokens."""
     return Response(keys.token_jwks, media_type="application/jwk-set+json", headers=_FRESH)

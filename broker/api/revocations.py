@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 from litestar import Request, post
+from litestar.di import NamedDependency
 
 from broker.api import bodies
 from broker.callers import Callers
@@ -18,7 +19,9 @@ class RevocationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True,
 
 
 @post("/v1/revocations", status_code=202)
-async def revoke(request: Request[Any, Any, Any], callers: Callers, revocation: Revocation) -> dict[str, Any]:
+async def revoke(
+    request: Request[Any, Any, Any], callers: NamedDependency[Callers], revocation: NamedDependency[Revocation]
+) -> dict[str, Any]:
     """Revoke; the answer comes when the event is committed, whether or not anything known matched."""
     operator = await callers.operator(request.headers.get("authorization"), "revoke")
     wanted = await bodies.read(request, RevocationRequest)

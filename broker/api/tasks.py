@@ -3,6 +3,7 @@
 from typing import Any
 
 from litestar import Request, get, post
+from litestar.di import NamedDependency
 
 from broker.api import bodies, pages
 from broker.callers import Callers
@@ -14,7 +15,12 @@ _OUTCOMES = {"complete": "completed", "fail": "failed", "cancel": "cancelled"}
 
 
 @post("/v1/tasks", status_code=201)
-async def declare(request: Request[Any, Any, Any], callers: Callers, tasks: Tasks, registry: Registry) -> dict[str, Any]:
+async def declare(
+    request: Request[Any, Any, Any],
+    callers: NamedDependency[Callers],
+    tasks: NamedDependency[Tasks],
+    registry: NamedDependency[Registry],
+) -> dict[str, Any]:
     """Open a task of one of the caller's types."""
     agent, workload = callers.agent(request.headers.get("authorization"))
     declaration = await bodies.read(request, Declaration)
@@ -23,7 +29,11 @@ async def declare(request: Request[Any, Any, Any], callers: Callers, tasks: Task
 
 @get("/v1/tasks")
 async def list_open(
-    request: Request[Any, Any, Any], callers: Callers, tasks: Tasks, agent: str | None = None, cursor: str = ""
+    request: Request[Any, Any, Any],
+    callers: NamedDependency[Callers],
+    tasks: NamedDependency[Tasks],
+    agent: str | None = None,
+    cursor: str = "",
 ) -> dict[str, Any]:
     """List open tasks, of one agent or of all."""
     await callers.operator(request.headers.get("authorization"), "watch")
@@ -32,7 +42,9 @@ async def list_open(
 
 
 @get("/v1/tasks/{id:str}")
-async def show(request: Request[Any, Any, Any], id: str, callers: Callers, tasks: Tasks) -> dict[str, Any]:
+async def show(
+    request: Request[Any, Any, Any], id: str, callers: NamedDependency[Callers], tasks: NamedDependency[Tasks]
+) -> dict[str, Any]:
     """Show one task to its agent or to an operator."""
     caller = await callers.identify(request.headers.get("authorization"))
     task = await tasks.find(id)
@@ -42,7 +54,12 @@ async def show(request: Request[Any, Any, Any], id: str, callers: Callers, tasks
 
 @post("/v1/tasks/{id:str}/{verb:str}", status_code=200)
 async def end(
-    request: Request[Any, Any, Any], id: str, verb: str, callers: Callers, tasks: Tasks, revocation: Revocation
+    request: Request[Any, Any, Any],
+    id: str,
+    verb: str,
+    callers: NamedDependency[Callers],
+    tasks: NamedDependency[Tasks],
+    revocation: NamedDependency[Revocation],
 ) -> dict[str, Any]:
     """End a task with everything below it; its tokens are revoked before the answer."""
     outcome = pages.chosen(verb, _OUTCOMES)

@@ -5,6 +5,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 from litestar import Request, Response, post
+from litestar.di import NamedDependency
 
 from broker.errors import InvalidAuthorizationDetails, InvalidClient, InvalidRequest, InvalidTarget, UnsupportedGrantType
 from broker.errors import InvalidScope as InvalidScopeAsked
@@ -31,7 +32,7 @@ class _Asked(NamedTuple):
 
 
 @post("/oauth/token", status_code=200)
-async def token(request: Request[Any, Any, Any], exchange: Exchange) -> Response[bytes]:
+async def token(request: Request[Any, Any, Any], exchange: NamedDependency[Exchange]) -> Response[bytes]:
     """Exchange an assertion and a task for a token (RFC 6749 §4.4, RFC 7523, RFC 9396)."""
     issued = await exchange(parse(await _form(request)))
     return Response(msgspec.json.encode(_answer(issued)), media_type="application/json", headers={"Cache-Control": "no-store"})

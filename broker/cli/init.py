@@ -20,7 +20,8 @@ from scopes.scope import is_name
 
 _EXAMPLE_LIVES = datetime.timedelta(days=365)
 _STARTER = files("broker.cli").joinpath("starter")
-_POLICIES = files("broker.policy").joinpath("starter")
+# By path: to ask for it as a package would import what policies need.
+_POLICIES = files("broker").joinpath("policy", "starter")
 
 OPERATORS = "registry/operators.toml"
 _ROLES = (

@@ -22,7 +22,8 @@ WRITTEN_URL = "http://127.0.0.1:8750"
 _PATIENCE = 600
 """How often to look, every twentieth of a second, whether a broker that starts is ready."""
 
-_TIMEOUT = 60
+_TIMEOUT = 300
+"""The seconds after which a terminal hangs: generous, for machines that test much at once."""
 _BETWEEN = "\x1e"
 
 

@@ -1,7 +1,6 @@
 """What README and documentation show is run, as a user would type it, against a broker of this machine."""
 
 import json
-import os
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -66,8 +65,8 @@ def example(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[
     with machine.serving(first):
         machine.type([*second[:1], Block("sh", "run", "broker development identity crm --output crm.svid")])
         folder = machine.folder / "my-broker"
-        monkeypatch.setattr(os, "environ", os.environ | {"BROKER_URL": machine.url})
-        os.environ["BROKER_IDENTITY_FILE"] = str(folder / "support-bot.svid")
+        monkeypatch.setenv("BROKER_URL", machine.url)
+        monkeypatch.setenv("BROKER_IDENTITY_FILE", str(folder / "support-bot.svid"))
         names: dict[str, Any] = {
             "read_svid": lambda: (folder / "crm.svid").read_text().strip(),
             "load_ticket": lambda _: ticket_service.TICKET,

@@ -46,6 +46,7 @@ def test_the_header_names_type_algorithm_and_key():
         pytest.param(f"{HEADER}.{PAYLOAD}", id="two segments"),
         pytest.param(f"{HEADER}.{PAYLOAD}.", id="no signature (alg none, TRAPS 3)"),
         pytest.param(f"{HEADER}..{SIGNATURE}", id="a detached payload"),
+        pytest.param(compact(header_of(KEY), b"", KEY), id="an empty payload, signed"),
         pytest.param(f".{PAYLOAD}.{SIGNATURE}", id="no header"),
         pytest.param(f"{GOOD}.{SIGNATURE}", id="four segments"),
         pytest.param(f"{GOOD}.a.b", id="five segments, an encrypted token"),
@@ -65,6 +66,15 @@ def test_the_header_names_type_algorithm_and_key():
 def test_only_the_compact_form_is_read(text):
     with pytest.raises(InvalidDocument):
         verified(text)
+
+
+@pytest.mark.parametrize("junk", ["!!!!", "++++", "////", "====", "    ", "\n\n\n\n", "\0\0\0\0", "éééé"])
+def test_characters_that_mean_nothing_are_not_skipped(junk):
+    """A lenient decoder would read the same signature from many texts (RFC 4648 §3.3, TRAPS 2)."""
+    with pytest.raises(InvalidDocument):
+        verified(f"{HEADER}.{PAYLOAD}.{SIGNATURE[:20]}{junk}{SIGNATURE[20:]}")
+    with pytest.raises(InvalidDocument):
+        verified(f"{HEADER}.{PAYLOAD}.{SIGNATURE[:20]}{junk}{SIGNATURE[20:]}".encode("latin-1"))
 
 
 def test_bytes_that_are_no_ascii_are_refused():

@@ -49,7 +49,9 @@ def test_a_signature_has_one_length(alg):
     public, good = VerificationKey(key.public_jwk, algorithms=TOKEN_ALGORITHMS), key.sign(b"data")
     half = len(good) // 2
     assert public.verify(good, b"data")
-    assert not any(public.verify(bad, b"data") for bad in (b"\0" + good, good[:half] + b"\0" + good[half:], good + b"\0", good[:-1]))
+    assert not any(
+        public.verify(bad, b"data") for bad in (b"\0" + good, good[:half] + b"\0" + good[half:], good + b"\0", good[:-1])
+    )
 
 
 def test_a_key_id_is_the_thumbprint_of_rfc_7638():

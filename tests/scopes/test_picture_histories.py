@@ -222,7 +222,10 @@ class Histories(RuleBasedStateMachine):
     @invariant()
     def it_never_looks_fresher_than_it_is(self) -> None:
         """TRAPS 20: from the issuer's time on; the one error left is a wall clock that was behind when it arrived."""
-        assert self.picture.age(self.now) >= self.true - self.picture.as_of - self.behind
+        age = self.picture.age(self.now)
+        assert age >= self.true - self.picture.as_of - self.behind
+        assert self.picture.is_fresh(self.now, bound=age) == (not self.picture.disputed)
+        assert not self.picture.is_fresh(self.now, bound=age - 1)
 
     @invariant()
     def it_knows_all_that_happened_before_the_time_it_vouches_for(self) -> None:

@@ -63,8 +63,23 @@ async def test_a_body_of_another_media_type_is_refused(media_type: str | None) -
         b'{"count":5,"name":"' + b"x" * bodies.MAX_BODY + b'"}',
         b"\xef\xbb\xbf" + b'{"count":5}',
     ],
-    ids=["nothing", "null", "a list", "a member missing", "a text", "a boolean", "a float", "a null", "a member nobody knows", "a member twice", "something after it", "no UTF-8", "too large", "a byte order mark"],
-)  # fmt: skip
+    ids=[
+        "nothing",
+        "null",
+        "a list",
+        "a member missing",
+        "a text",
+        "a boolean",
+        "a float",
+        "a null",
+        "a member nobody knows",
+        "a member twice",
+        "something after it",
+        "no UTF-8",
+        "too large",
+        "a byte order mark",
+    ],
+)
 async def test_nothing_is_converted_and_nothing_skipped(content: bytes) -> None:
     """`STYLE.md` 4, TRAPS 14."""
     with pytest.raises(InvalidRequest):

@@ -161,7 +161,7 @@ async def test_more_leases_than_a_page_holds_come_page_by_page_each_once(front: 
         pages.append([lease["id"] for lease in page["leases"]])
         cursor = page["cursor"]
     assert len(pages) == 3
-    assert sorted(sum(pages, [])) == sorted(ids)
+    assert sorted(id for page in pages for id in page) == sorted(ids)
 
 
 async def test_a_filter_that_little_passes_still_reads_to_the_end(front: Front) -> None:

@@ -22,7 +22,16 @@ OAUTH, REST = "/oauth/token", "/v1/tasks"
 
 
 def request(path: str) -> Request:  # type: ignore[type-arg]
-    scope = {"type": "http", "method": "POST", "path": path, "query_string": b"", "headers": [], "server": ("127.0.0.1", 1), "scheme": "http", "root_path": ""}  # fmt: skip
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": path,
+        "query_string": b"",
+        "headers": [],
+        "server": ("127.0.0.1", 1),
+        "scheme": "http",
+        "root_path": "",
+    }
     return Request(scope)  # type: ignore[arg-type]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.broker.front import Front, problem_of
+from tests.broker.world import BOT, OTHER
 
 UNKNOWN = "tsk_01ARZ3NDEKTSV4RRFFQ69G5F00"
 DENIED = (403, "access_denied", "not_permitted")
@@ -214,7 +215,7 @@ async def test_only_operators_list_tasks(front: Front, caller: str | None, answe
 
 
 async def test_more_tasks_than_a_page_holds_come_page_by_page_each_once(front: Front) -> None:
-    ids = [(await front.world.declare(workload=workload)).id for workload in _workloads() for _ in range(130)]
+    ids = [(await front.world.declare(workload=workload)).id for workload in (BOT, OTHER) for _ in range(130)]
     seen: list[str] = []
     cursor = ""
     while cursor is not None:
@@ -223,12 +224,6 @@ async def test_more_tasks_than_a_page_holds_come_page_by_page_each_once(front: F
         seen += [task["id"] for task in page["tasks"]]
         cursor = page["cursor"]
     assert sorted(seen) == sorted(ids)
-
-
-def _workloads() -> tuple[str, str]:
-    from tests.broker.world import BOT, OTHER
-
-    return BOT, OTHER
 
 
 async def test_what_an_agent_wrote_is_data_in_every_answer(front: Front) -> None:

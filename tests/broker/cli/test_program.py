@@ -1,0 +1,77 @@
+"""The program as a whole: what it imports, what it says of mistakes, and how it ends."""
+
+import subprocess
+import sys
+
+import pytest
+
+from broker.cli import program
+from broker.cli.program import COMMANDS
+from tests.broker.cli.typed import run, start, surroundings
+
+HEAVY = ("litestar", "cedarpy", "fakeredis", "granian", "apscheduler", "redis")
+SERVER_SIDE = {"serve", "check", "demo", "policy"}
+
+
+def test_help_names_every_command_and_exits_with_0():
+    done = run("--help")
+    assert done.code == 0
+    assert all(name in done.out for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself_with_an_example(name):
+    help = run(name, "--help")
+    assert help.code == 0
+    group = program.command(name)
+    for verb in getattr(group, "commands", {}):
+        text = run(name, verb, "--help").out
+        assert f"Example: broker {name} {verb}" in " ".join(text.split()) or "Example: broker" in text
+    if not hasattr(group, "commands"):
+        assert "Example: broker" in help.out
+
+
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in COMMANDS if name not in SERVER_SIDE)])
+def test_a_command_that_needs_no_server_imports_none(arguments):
+    script = "import sys\nfrom broker.cli import main\ntry:\n  main(sys.argv[1:])\nexcept SystemExit: pass\nprint(*sys.modules)"
+    command = [sys.executable, "-c", script, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=surroundings())
+    modules = {name.partition(".")[0] for name in done.stdout.splitlines()[-1].split()}
+    assert not modules & set(HEAVY)
+
+
+def test_a_misspelled_command_is_wrong_usage_and_the_nearest_is_named():
+    done = run("leas", "list")
+    assert done.code == 2
+    assert "Did you mean 'lease'" in done.err
+    assert done.out == ""
+
+
+def test_a_group_without_a_verb_shows_its_help():
+    assert "list" in run("lease").err + run("lease").out
+
+
+def test_a_fault_of_ours_is_one_sentence_and_no_stack_trace(monkeypatch):
+    def fail() -> None:
+        raise ZeroDivisionError("with a secret in it")
+
+    monkeypatch.setattr(program, "_imported", lambda where, real=program._imported: fail if where.endswith("check") else real(where))
+    done = run("check")
+    assert done.code == 1
+    assert "ZeroDivisionError at test_program.py:" in done.err
+    assert "Traceback" not in done.err
+    assert "secret" not in done.err
+
+
+def test_a_file_that_cannot_be_used_is_named(monkeypatch):
+    def fail() -> None:
+        open("missing/file", "w")
+
+    monkeypatch.setattr(program, "_imported", lambda where, real=program._imported: fail if where.endswith("check") else real(where))
+    done = run("check")
+    assert (done.code, done.err) == (1, "error: missing/file: No such file or directory\n")
+
+
+def test_completion_is_there_for_the_usual_shells():
+    process = start(["--show-completion", "bash"])
+    assert "complete" in process.communicate(timeout=30)[0]

@@ -1,0 +1,246 @@
+"""`broker serve`: nothing listens before everything is checked, and it ends when it is told to."""
+
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from broker.cli.serve import STOP_TIMEOUT
+from scopes.clock import SystemClock
+from tests.broker.cli.served import Served, make
+from tests.broker.cli.typed import run, start
+from tests.broker.redis_server import RedisServer, free_port
+
+SUBJECT = "crm:ticket/4711#read[subject]"
+AUDIENCE = "https://crm.example.com"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "broker"
+    make(made)
+    return made
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> Iterator[Served]:
+    broker = Served(tmp_path / "embedded")
+    yield broker
+    broker.end()
+
+
+def serve(folder: Path, *options: str):
+    """Serve what is not expected to get as far as listening."""
+    return run("serve", "--config", str(folder / "broker.toml"), "--listen", f"127.0.0.1:{free_port()}", *options)
+
+
+def test_the_first_token_comes_from_what_init_made_and_nothing_else(embedded):
+    assert embedded.act("token", "request", SUBJECT).code == 0
+    assert "crm:ticket/4711" in embedded.operate("lease", "list").out
+
+
+def test_it_says_where_it_is_what_is_loaded_and_that_nothing_is_kept(embedded):
+    code, out, err = embedded.end()
+    assert code == 0
+    assert f'"url": "{embedded.url}"' in out
+    assert '"agents": 1' in out
+    assert "nothing is kept" in err
+
+
+def test_people_are_told_in_one_line(tmp_path):
+    broker = Served(tmp_path / "broker")
+    broker.end()
+    broker.process = start(["serve", "--config", str(broker.folder / "broker.toml")], environment=broker.environment)
+    broker.wait_until_ready()
+    code, out, err = broker.end()
+    assert (code, out) == (0, "")
+    assert f"Agent Broker listens on {broker.url} (store: embedded, workers: 1, agents: 1, policies: 7)." in err
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_at_once_also_while_streams_are_open(embedded, how):
+    """A server waits for its streams to end, and these never end by themselves."""
+    with httpx2.Client(trust_env=False) as client:
+        with client.stream("GET", f"{embedded.url}/v1/feed/stream", params={"aud": AUDIENCE}) as stream:
+            frames = stream.iter_raw()
+            next(frames)
+            before = SystemClock().now()
+            embedded.process.send_signal(how)
+            rest = b"".join(frames)
+    code, _, err = embedded.end()
+    assert code == 0
+    assert SystemClock().now().since(before) < STOP_TIMEOUT * 1000
+    assert "Traceback" not in err
+    assert "refused to gracefully stop" not in err
+    assert rest == b"" or rest.endswith(b"\n\n")
+
+
+def test_a_second_broker_on_the_same_keys_is_refused_while_the_store_is_embedded(embedded, monkeypatch):
+    done = serve(embedded.folder)
+    assert done.code == 2
+    assert "another broker runs with the embedded store" in done.err
+
+
+def test_a_port_that_is_taken_is_refused_though_workers_share_theirs(folder):
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        done = run("serve", "--config", str(folder / "broker.toml"), "--listen", listen)
+    assert done.code == 2
+    assert listen in done.err
+
+
+def test_without_a_configuration_it_names_what_makes_one(tmp_path):
+    done = serve(tmp_path)
+    assert done.code == 2
+    assert "broker init" in done.err
+
+
+def test_every_problem_is_named_before_anything_listens(folder):
+    folder.joinpath("registry", "example.toml").write_text("[agents.bot]\nownr = 1\n")
+    folder.joinpath("keys", "feed.jwk").unlink()
+    done = serve(folder)
+    assert done.code == 2
+    assert "did you mean 'owner'" in done.err
+    assert "feed.jwk" in done.err
+
+
+def test_more_than_one_process_needs_a_store_outside_of_them(folder):
+    done = serve(folder, "--workers", "2")
+    assert done.code == 2
+    assert "redis_url" in done.err
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:8750", "nowhere", "127.0.0.1:70000"])
+def test_an_address_that_cannot_or_must_not_be_listened_on_is_refused(folder, listen):
+    done = run("serve", "--config", str(folder / "broker.toml"), "--listen", listen)
+    assert done.code == 2
+    assert "listen" in done.err
+
+
+def test_a_certificate_that_cannot_be_used_is_refused(folder, monkeypatch):
+    monkeypatch.setenv("BROKER_TLS_CERTIFICATE", "missing.crt")
+    monkeypatch.setenv("BROKER_TLS_KEY", "missing.key")
+    done = serve(folder)
+    assert done.code == 2
+    assert "tls_certificate" in done.err
+
+
+def test_with_a_certificate_it_speaks_tls(tmp_path):
+    broker = Served.__new__(Served)
+    broker.folder = tmp_path / "broker"
+    make(broker.folder)
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+    files = ["-keyout", "broker.key", "-out", "broker.crt", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*command, *files], cwd=broker.folder, check=True, capture_output=True)
+    listen = f"127.0.0.1:{free_port()}"
+    environment = {"BROKER_LISTEN": listen, "BROKER_ISSUER": f"https://{listen}"}
+    environment |= {"BROKER_TLS_CERTIFICATE": "broker.crt", "BROKER_TLS_KEY": "broker.key"}
+    process = start(["serve", "--config", str(broker.folder / "broker.toml"), "--json"], environment=environment)
+    try:
+        assert f'"url": "https://{listen}"' in process.stdout.readline()
+        trusted = ssl.create_default_context(cafile=str(broker.folder / "broker.crt"))
+        with httpx2.Client(verify=trusted, trust_env=False) as client:
+            assert client.get(f"https://{listen}/healthz").status_code == 200
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+
+
+# The store
+
+
+def on(redis_url: str, folder: Path, monkeypatch: pytest.MonkeyPatch, *options: str):
+    monkeypatch.setenv("BROKER_REDIS_URL", redis_url)
+    return serve(folder, *options)
+
+
+def test_a_redis_that_may_evict_is_refused_with_the_setting_to_change(redis_server, folder, monkeypatch):
+    redis_server.call("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    done = on(redis_server.url, folder, monkeypatch)
+    assert done.code == 2
+    assert "maxmemory-policy is allkeys-lru" in done.err
+    assert "set it to noeviction" in done.err
+
+
+def test_a_replica_is_refused(redis_server, folder, monkeypatch):
+    redis_server.call("REPLICAOF", "127.0.0.1", 1)
+    done = on(redis_server.url, folder, monkeypatch)
+    assert done.code == 2
+    assert "replica" in done.err
+
+
+def test_a_redis_that_does_not_take_the_password_is_refused_without_printing_it(redis_server, folder, monkeypatch):
+    redis_server.call("CONFIG", "SET", "requirepass", "right")
+    done = on(redis_server.url.replace("//", "//:wr0ng@"), folder, monkeypatch)
+    assert done.code == 2
+    assert "refuses the broker" in done.err
+    assert "wr0ng" not in done.err
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:6379", "redis://127.0.0.1:port/0"])
+def test_what_is_no_redis_url_is_refused(folder, monkeypatch, url):
+    done = on(url, folder, monkeypatch)
+    assert done.code == 2
+    assert "redis_url" in done.err
+
+
+def test_a_redis_that_does_not_answer_is_a_warning_and_the_broker_waits_for_it(tmp_path, redis_server):
+    redis_server.kill()
+    broker = Served.__new__(Served)
+    broker.url = f"http://127.0.0.1:{free_port()}"
+    make(tmp_path / "broker")
+    environment = {"BROKER_ISSUER": broker.url, "BROKER_LISTEN": broker.url.removeprefix("http://")}
+    environment |= {"BROKER_REDIS_URL": redis_server.url}
+    broker.process = start(["serve", "--config", str(tmp_path / "broker" / "broker.toml"), "--json"], environment=environment)
+    try:
+        assert broker.url in broker.process.stdout.readline()
+        assert httpx2.get(f"{broker.url}/readyz", trust_env=False).status_code == 503
+        redis_server.start()
+        broker.wait_until_ready()
+    finally:
+        code, _, err = broker.end()
+    assert code == 0
+    assert "warning: redis_url: the server does not answer" in err
+
+
+def test_a_worker_that_died_comes_back(tmp_path, redis_server: RedisServer):
+    broker = Served(tmp_path / "broker", "--workers", "2", redis_url=redis_server.url)
+    try:
+        children = Path(f"/proc/{broker.process.pid}/task/{broker.process.pid}/children")
+        before = set(children.read_text().split())
+        died = before.pop()
+        os.kill(int(died), signal.SIGKILL)
+        pause = threading.Event()
+        for _ in range(500):
+            now = set(children.read_text().split())
+            if len(now) == 2 and died not in now:
+                break
+            pause.wait(0.02)
+        assert len(now) == 2
+        assert died not in now
+        broker.wait_until_ready()
+    finally:
+        code, _, _ = broker.end()
+    assert code == 0
+
+
+def test_an_issuer_that_is_not_where_it_listens_is_pointed_out(tmp_path):
+    make(tmp_path / "broker")
+    listen = f"127.0.0.1:{free_port()}"
+    process = start(["serve", "--config", str(tmp_path / "broker" / "broker.toml"), "--listen", listen])
+    try:
+        lines = [process.stderr.readline() for _ in range(3)]
+    finally:
+        process.terminate()
+        process.communicate(timeout=30)
+    assert "Its name is http://127.0.0.1:8750" in lines[2]

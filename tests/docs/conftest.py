@@ -1,0 +1,18 @@
+"""A whole broker for the pages that are compared with one; which store it has makes no difference here."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest_asyncio
+
+from tests.broker.world import World, fake_backend
+
+
+@pytest_asyncio.fixture
+async def world(tmp_path: Path) -> AsyncIterator[World]:
+    """A broker whose follower has caught up."""
+    backend = fake_backend()
+    made = World(tmp_path, backend)
+    made.follow()
+    yield made
+    await backend.close()
