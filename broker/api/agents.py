@@ -4,6 +4,7 @@ from typing import Any
 
 from litestar import Request, get
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from broker import standing as lifecycle
 from broker.callers import Callers
@@ -29,7 +30,7 @@ async def list_agents(
 @get("/v1/agents/{name:str}")
 async def show(
     request: Request[Any, Any, Any],
-    name: str,
+    name: FromPath[str],
     callers: NamedDependency[Callers],
     registry: NamedDependency[Registry],
     standing: NamedDependency[Standing],

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
+from litestar.params import FromQuery
 
 from broker.audit import Audit, Entry
 from broker.callers import Callers
@@ -14,7 +15,10 @@ JSON_LINES = "application/x-ndjson"
 
 @get("/v1/audit/events")
 async def list_events(
-    request: Request[Any, Any, Any], callers: NamedDependency[Callers], audit: NamedDependency[Audit], cursor: str = ""
+    request: Request[Any, Any, Any],
+    callers: NamedDependency[Callers],
+    audit: NamedDependency[Audit],
+    cursor: FromQuery[str] = "",
 ) -> Response[bytes]:
     """Return records after the cursor, as JSON or as JSON lines; the last line's cursor is where to go on."""
     await callers.operator(request.headers.get("authorization"), "audit:read")

@@ -6,6 +6,7 @@ from typing import Any
 
 from litestar import Request, Response, get
 from litestar.di import NamedDependency
+from litestar.params import FromQuery
 from litestar.response import Stream
 
 from broker.callers import Callers
@@ -32,7 +33,7 @@ async def snapshot(
     streams: NamedDependency[Streams],
     follower: NamedDependency[Follower],
     anyone_follows: NamedDependency[bool],
-    aud: str = "",
+    aud: FromQuery[str] = "",
 ) -> Response[str]:
     """Return everything alive for an audience, signed."""
     await _check(request, callers, aud, anyone=anyone_follows)
@@ -47,7 +48,7 @@ async def stream(
     streams: NamedDependency[Streams],
     follower: NamedDependency[Follower],
     anyone_follows: NamedDependency[bool],
-    aud: str = "",
+    aud: FromQuery[str] = "",
 ) -> Stream:
     """Stream the feed of one audience: the snapshot, then messages, then heartbeats (server-sent events)."""
     await _check(request, callers, aud, anyone=anyone_follows)

@@ -4,6 +4,7 @@ from typing import Any
 
 from litestar import Request, get
 from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
 
 from broker.api import pages
 from broker.callers import Callers
@@ -22,11 +23,11 @@ async def list_leases(
     callers: NamedDependency[Callers],
     leases: NamedDependency[Leases],
     follower: NamedDependency[Follower],
-    agent: str | None = None,
-    task: str | None = None,
-    resource: str | None = None,
-    status: str = "live",
-    cursor: str = "",
+    agent: FromQuery[str | None] = None,
+    task: FromQuery[str | None] = None,
+    resource: FromQuery[str | None] = None,
+    status: FromQuery[str] = "live",
+    cursor: FromQuery[str] = "",
 ) -> dict[str, Any]:
     """List leases by status; those that ended are kept for ten minutes, in the audit for good."""
     await callers.operator(request.headers.get("authorization"), "watch")
@@ -50,7 +51,7 @@ async def list_leases(
 @get("/v1/leases/{id:str}")
 async def show(
     request: Request[Any, Any, Any],
-    id: str,
+    id: FromPath[str],
     callers: NamedDependency[Callers],
     leases: NamedDependency[Leases],
     follower: NamedDependency[Follower],

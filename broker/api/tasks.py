@@ -4,6 +4,7 @@ from typing import Any
 
 from litestar import Request, get, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
 
 from broker.api import bodies, pages
 from broker.callers import Callers
@@ -32,8 +33,8 @@ async def list_open(
     request: Request[Any, Any, Any],
     callers: NamedDependency[Callers],
     tasks: NamedDependency[Tasks],
-    agent: str | None = None,
-    cursor: str = "",
+    agent: FromQuery[str | None] = None,
+    cursor: FromQuery[str] = "",
 ) -> dict[str, Any]:
     """List open tasks, of one agent or of all."""
     await callers.operator(request.headers.get("authorization"), "watch")
@@ -43,7 +44,7 @@ async def list_open(
 
 @get("/v1/tasks/{id:str}")
 async def show(
-    request: Request[Any, Any, Any], id: str, callers: NamedDependency[Callers], tasks: NamedDependency[Tasks]
+    request: Request[Any, Any, Any], id: FromPath[str], callers: NamedDependency[Callers], tasks: NamedDependency[Tasks]
 ) -> dict[str, Any]:
     """Show one task to its agent or to an operator."""
     caller = await callers.identify(request.headers.get("authorization"))
@@ -55,8 +56,8 @@ async def show(
 @post("/v1/tasks/{id:str}/{verb:str}", status_code=200)
 async def end(
     request: Request[Any, Any, Any],
-    id: str,
-    verb: str,
+    id: FromPath[str],
+    verb: FromPath[str],
     callers: NamedDependency[Callers],
     tasks: NamedDependency[Tasks],
     revocation: NamedDependency[Revocation],

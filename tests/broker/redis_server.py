@@ -57,8 +57,9 @@ class RedisServer:
         self._signal(signal.SIGSTOP)
 
     def go_on(self) -> None:
-        """Let a stopped server go on."""
-        self._signal(signal.SIGCONT)
+        """Let a stopped server go on; one that has ended stays so."""
+        if self._process is not None and self._process.poll() is None:
+            self._signal(signal.SIGCONT)
 
     def take_snapshot(self) -> None:
         """Write what the server holds to its folder; the next start begins with it."""

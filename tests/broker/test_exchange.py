@@ -203,7 +203,9 @@ async def test_requests_at_once_never_pass_the_limits_of_their_agent(world: Worl
 
 async def test_what_only_a_later_verifier_could_enforce_is_not_issued(tmp_path: Path, backend: Backend) -> None:
     """D7: a constraint that would silently not control. Single-use is for `reply`, which here the task type allows."""
-    world = World(tmp_path, backend, registry=REGISTRY.replace('"crm:ticket/*#draft[subject]"', '"crm:ticket/*#reply[subject]"'))
+    world = World(
+        tmp_path, backend, registry=REGISTRY.replace('"crm:ticket/*#draft[subject]"', '"crm:ticket/*#reply[subject]"')
+    )
     world.follow()
     assert (await refusal(world, "crm:ticket/4711#reply[subject]")).reason == "not_enforceable"
 

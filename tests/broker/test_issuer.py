@@ -32,9 +32,7 @@ async def permitted(world: World, *, workload: str = BOT) -> Permit:
     """Take the decision that stands before every issue."""
     broker = world.broker
     task = await broker.tasks.find((await world.declare()).id)
-    question = Question(
-        broker.registry.agent_of(workload), "development.test", task, SCOPE, broker.registry.entry(SCOPE), 300
-    )
+    question = Question(broker.registry.agent_of(workload), "development.test", task, SCOPE, broker.registry.entry(SCOPE), 300)
     return Permit(question, workload, broker.policy.decide(question), 0)
 
 
@@ -299,11 +297,15 @@ async def test_two_that_finish_undoing_at_once_finish_it(world: World, monkeypat
 
 async def test_a_caller_that_hangs_up_leaves_no_lease_behind(world: World, monkeypatch) -> None:
     """Its limit would be used up by a token that nobody has (TRAPS 15)."""
-    hung_up = asyncio.Event()
-    after(world.broker.leases, "issue", monkeypatch, hung_up.wait)
+    written, never = asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        written.set()
+        await never.wait()
+
+    after(world.broker.leases, "issue", monkeypatch, wait)
     asked = asyncio.create_task(world.issue())
-    while not await world.broker.leases.count_live(world.broker.streams.picture.epoch, "support-bot"):
-        await asyncio.sleep(0)
+    await written.wait()
     asked.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asked
@@ -324,7 +326,9 @@ async def test_a_token_that_no_verifier_would_take_is_not_handed_out(world: Worl
     """What leaves is read back first: here it would live longer than any token may."""
     permit = await permitted(world)
     long = permit._replace(question=permit.question._replace(ttl=3_601))
-    world.backend.client.hset(key(shard_of("support-bot"), "task", permit.question.task.id), "ends", world.clock.now().wall + 7_200_000)
+    world.backend.client.hset(
+        key(shard_of("support-bot"), "task", permit.question.task.id), "ends", world.clock.now().wall + 7_200_000
+    )
     with pytest.raises(Unavailable):
         await world.broker.issuer.issue(long, world.broker.follower.standpoint())
     assert await statuses(world) == ["undone"]

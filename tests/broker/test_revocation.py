@@ -68,7 +68,10 @@ async def test_a_revocation_ends_what_was_issued_before_it_and_nothing_after(wor
 
 @pytest.mark.parametrize("kind", ["lease", "task", "key"])
 async def test_a_revocation_by_something_of_the_token_itself_ends_it(world: World, kind: str) -> None:
-    issued, beside = await world.issue(), await world.issue(KB_SCOPE, workload=OTHER, task=(await world.declare(workload=OTHER)).id)
+    issued, beside = (
+        await world.issue(),
+        await world.issue(KB_SCOPE, workload=OTHER, task=(await world.declare(workload=OTHER)).id),
+    )
     value = {"lease": issued.lease_id, "task": issued.task_id, "key": world.broker.keys.token.kid}[kind]
     await world.revoke(**{kind: value})
     assert is_ended(world, issued)
@@ -372,9 +375,7 @@ async def test_workers_that_end_due_tasks_at_once_do_what_one_would(world: World
     assert (await kinds_recorded(world)).count("task.ended") == 10
 
 
-async def test_leases_that_a_bulk_revocation_ended_are_marked_once_for_each_place_of_the_log(
-    world: World, monkeypatch
-) -> None:
+async def test_leases_that_a_bulk_revocation_ended_are_marked_once_for_each_place_of_the_log(world: World, monkeypatch) -> None:
     issued = await world.issue()
     await world.revoke(agent="support-bot")
     world.follow()
@@ -406,12 +407,12 @@ async def test_settling_that_broke_off_is_done_again(world: World, monkeypatch) 
 async def test_a_worker_whose_clock_jumped_forward_ends_nothing_of_its_own_accord(world: World) -> None:
     """The clock jumping forward revoking everything (TRAPS 24): leases and tasks end by the store's time."""
     issued = await world.issue()
-    world.clock._offset += 7_200_000  # noqa: SLF001 - the worker's clock alone
+    world.clock._offset += 7_200_000
     for job in (world.broker.scheduler.expire_leases, world.broker.revocation.settle):
         with pytest.raises(Unavailable):
             await job()
     await world.broker.revocation.end_due_tasks()
     assert (await world.broker.tasks.find(issued.task_id)).is_open
-    world.clock._offset -= 7_200_000  # noqa: SLF001
+    world.clock._offset -= 7_200_000
     world.follow()
     assert await status_of(world, issued) == "live"

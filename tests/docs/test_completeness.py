@@ -10,13 +10,14 @@ import pytest
 from litestar.routes import HTTPRoute
 
 from broker.cli import program
-from broker.client import ClientError
+from broker.client import ClientError, Task
 from broker.errors import BrokerError
 from broker.policy import schema
 from broker.registry import records
 from broker.revocation import Selector
 from broker.settings import PREFIX, Settings, SpiffeTrust
 from broker.tasks import Declaration
+from scopes import Grant, Verifier
 from scopes.errors import ScopesError, VerificationError
 from scopes.levels import LEVELS
 from tests.broker.world import BOT, OTHER, World
@@ -93,7 +94,7 @@ def test_every_status_of_the_verifier_is_described() -> None:
             assert described[error.code] == str(error.status)
 
 
-@pytest.mark.filterwarnings("ignore:.*Inferred dependency field")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 async def test_every_route_is_described_and_no_other(world: World) -> None:
     served = set()
     for route in world.broker.application().routes:
@@ -118,6 +119,13 @@ def test_the_schema_stands_there_as_policies_see_it() -> None:
     described = page("operate/policies.md")
     assert schema._ENTITIES in described
     assert schema._OPERATIONS in described
+
+
+@pytest.mark.parametrize("library", [Verifier, Grant, Task])
+def test_every_member_of_the_libraries_is_described(library: type[Any]) -> None:
+    described = {code.partition("(")[0] for code in codes(page("library.md"))}
+    members = {*vars(library), *getattr(library, "__struct_fields__", ())}
+    assert {member for member in members if not member.startswith("_")} <= described
 
 
 async def test_every_redis_key_is_described_and_no_other(world: World) -> None:

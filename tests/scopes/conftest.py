@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from scopes import Verifier
 from scopes.keys import SigningKey
@@ -11,6 +12,10 @@ from tests.scopes.issuer import Issuer
 from tests.scopes.tokens import AUDIENCE, compact, header_of, members, new_key
 
 MakeToken = Callable[..., str]
+
+# A machine that is busy with something else is no reason to fail.
+settings.register_profile("scopes", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("scopes")
 
 
 @pytest.fixture

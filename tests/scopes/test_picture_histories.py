@@ -246,4 +246,4 @@ class Histories(RuleBasedStateMachine):
 
 
 TestHistories = Histories.TestCase
-TestHistories.settings = settings(deadline=None, max_examples=120, stateful_step_count=40)
+TestHistories.settings = settings(max_examples=100, stateful_step_count=40)

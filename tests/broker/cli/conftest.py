@@ -28,7 +28,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A broker with two workers on a redis-server of its own."""
     redis_server = RedisServer(tmp_path_factory.mktemp("redis"))
-    broker = Served(tmp_path_factory.mktemp("served"), "--workers", "2", redis_url=redis_server.url)
-    yield broker
+    broker = Served(tmp_path_factory.mktemp("served"), redis_url=redis_server.url)
+    yield broker.started("--workers", "2")
     broker.end()
     redis_server.end()

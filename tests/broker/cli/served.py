@@ -5,49 +5,59 @@ import threading
 from pathlib import Path
 
 import httpx2
+import pytest
 
 from tests.broker.cli.typed import Ran, run, start
 from tests.broker.redis_server import free_port
 
-_TRIES = 1_500
+_TRIES = 3_000
 
 
 class Served:
-    """A running broker with its folder, and the options by which its operator and its agent sign in."""
+    """A broker that can be started, with its folder, and the options by which its operator and its agent sign in."""
 
-    def __init__(self, folder: Path, *options: str, redis_url: str | None = None) -> None:
+    def __init__(self, folder: Path, *, redis_url: str | None = None, **settings: str) -> None:
+        """Make everything it needs; `settings` are those of `broker.toml`, given in the environment."""
         self.folder = folder
-        self.url = f"http://127.0.0.1:{free_port()}"
+        listen = f"127.0.0.1:{free_port()}"
+        self.url = f"http://{listen}"
         self.key = folder / "operator.jwk"
         self.identity = folder / "support-bot.svid"
-        self.environment = {"BROKER_ISSUER": self.url, "BROKER_LISTEN": self.url.removeprefix("http://")}
-        self.environment |= {"BROKER_REDIS_URL": redis_url} if redis_url is not None else {}
+        self.config = ("--config", str(folder / "broker.toml"))
+        store = {"redis_url": redis_url} if redis_url is not None else {}
+        given = {"issuer": self.url, "listen": listen, **store, **settings}
+        self.environment = {f"BROKER_{name.upper()}": value for name, value in given.items()}
+        self._http = httpx2.Client(trust_env=False, timeout=5)
         make(folder)
-        self.process = self.start(*options)
-        self.renew_identity("support-bot", self.identity)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("BROKER_ISSUER", self.url)
+            done = run("development", "identity", "support-bot", "--output", str(self.identity), *self.config)
+        assert done.code == 0, done.err
 
-    def start(self, *options: str) -> subprocess.Popen[str]:
+    def start(self, *options: str) -> "Served":
+        """Start the broker without waiting for it."""
+        self.process: subprocess.Popen[str] = start(["serve", *self.config, *options], environment=self.environment)
+        return self
+
+    def started(self, *options: str) -> "Served":
         """Start the broker and wait until it would issue."""
-        command = ["serve", "--config", str(self.folder / "broker.toml"), "--json", *options]
-        self.process = start(command, environment=self.environment)
-        self.wait_until_ready()
-        return self.process
+        self.start(*options).wait_until_ready()
+        return self
 
     def wait_until_ready(self) -> None:
         pause = threading.Event()
         for _ in range(_TRIES):
-            if self.process.poll() is not None or self._is_ready():
+            if self.process.poll() is not None or self.status() == httpx2.codes.OK:
                 break
             pause.wait(0.02)
-        assert self._is_ready(), self.process.communicate(timeout=10)
+        assert self.status() == httpx2.codes.OK, self.end()
 
-    def renew_identity(self, name: str, file: Path) -> None:
-        """Sign an identity for this broker, as the agent's or service's name."""
-        patch = {"BROKER_ISSUER": self.url}
-        command = ["development", "identity", name, "--output", str(file), "--config", str(self.folder / "broker.toml")]
-        done = start(command, environment=patch)
-        _, err = done.communicate(timeout=60)
-        assert done.returncode == 0, err
+    def status(self) -> int:
+        """Return how the broker answers when it is asked whether it is ready; 0 where it does not."""
+        try:
+            return self._http.get(f"{self.url}/readyz").status_code
+        except httpx2.TransportError:
+            return 0
 
     def operate(self, *arguments: str, entered: str = "") -> Ran:
         """Run a command as the operator."""
@@ -57,18 +67,13 @@ class Served:
         """Run a command as the agent."""
         return run(*arguments, "--broker", self.url, "--identity", str(self.identity))
 
-    def end(self) -> tuple[int, str, str]:
-        """Tell the broker to stop; return its exit code and what it printed."""
+    def end(self) -> Ran:
+        """Tell the broker to stop."""
+        self._http.close()
         if self.process.poll() is None:
             self.process.terminate()
-        out, err = self.process.communicate(timeout=30)
-        return self.process.returncode, out, err
-
-    def _is_ready(self) -> bool:
-        try:
-            return httpx2.get(f"{self.url}/readyz", trust_env=False, timeout=5).status_code == httpx2.codes.OK
-        except httpx2.TransportError:
-            return False
+        out, err = self.process.communicate(timeout=60)
+        return Ran(self.process.returncode, out, err)
 
 
 def make(folder: Path) -> None:

@@ -74,7 +74,9 @@ def test_a_name_that_nobody_has_is_refused(folder):
     assert "nobody" in done.err
 
 
-@pytest.mark.parametrize("workloads", ["", '{ spiffe = "spiffe://development.test/pod/*" }', '{ spiffe = "spiffe://prod.test/a" }'])
+@pytest.mark.parametrize(
+    "workloads", ["", '{ spiffe = "spiffe://development.test/pod/*" }', '{ spiffe = "spiffe://prod.test/a" }']
+)
 def test_an_agent_without_a_workload_spelled_out_needs_a_spiffe_id(folder, workloads):
     folder.joinpath("registry", "more.toml").write_text(f"[agents.wide]\nworkloads = [{workloads}]\n")
     done = identity(folder, "wide")

@@ -38,10 +38,9 @@ def test_a_token_never_reaches_a_log(formatter, text):
 
 
 def test_a_token_never_reaches_a_log_in_a_traceback(formatter):
-    try:
-        raise ValueError(TOKEN)
-    except ValueError as error:
-        line = formatter.format(record("failed", exc_info=(type(error), error, error.__traceback__)))
+    with pytest.raises(ValueError, match="eyJ") as raised:
+        int(TOKEN)
+    line = formatter.format(record("failed", exc_info=(raised.type, raised.value, raised.tb)))
     assert "ValueError" in line
     assert "eyJ" not in line
 

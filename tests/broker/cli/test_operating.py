@@ -2,12 +2,11 @@
 
 import re
 import signal
-import threading
 
 import pytest
 
-from broker.client.answers import AuditRecord
 from broker.cli import audit
+from broker.client.answers import AuditRecord
 from tests.broker.cli.served import Served
 from tests.broker.cli.typed import run, start
 
@@ -155,7 +154,12 @@ def test_a_task_type_that_the_agent_may_not_run_is_refused(served):
 
 
 def test_what_is_not_there_is_not_found(served):
-    for arguments in (("task", "show", "tsk_1"), ("lease", "show", "lse_1"), ("agent", "show", "nobody"), ("task", "fail", "a/b")):
+    for arguments in (
+        ("task", "show", "tsk_1"),
+        ("lease", "show", "lse_1"),
+        ("agent", "show", "nobody"),
+        ("task", "fail", "a/b"),
+    ):
         done = served.operate(*arguments)
         assert (done.code, done.out) == (1, "")
         assert "not_found" in done.err
@@ -279,7 +283,9 @@ def test_the_keys_are_listed_for_anybody(served):
 
 
 def test_the_audit_goes_on_being_printed_until_ctrl_c(served):
-    process = start(["audit", "tail", "--follow", "--json", "--lines", "1", "--broker", served.url, "--operator-key", str(served.key)])
+    process = start(
+        ["audit", "tail", "--follow", "--json", "--lines", "1", "--broker", served.url, "--operator-key", str(served.key)]
+    )
     process.stdout.readline()
     served.operate("revoke", "--agent", "followed", "--reason", "test")
     assert any("agent:followed" in process.stdout.readline() for _ in range(10))
@@ -339,7 +345,9 @@ def test_where_and_who_one_is_can_stand_in_the_environment(served, monkeypatch):
     assert run("token", "request", SUBJECT).code == 0
 
 
-@pytest.mark.parametrize("command", [("lease", "list"), ("agent", "list"), ("audit", "tail"), ("revoke", "--all", "--reason", "x")])
+@pytest.mark.parametrize(
+    "command", [("lease", "list"), ("agent", "list"), ("audit", "tail"), ("revoke", "--all", "--reason", "x")]
+)
 def test_a_broker_that_is_not_there_is_exit_code_3(served, command):
     done = run(*command, "--broker", "http://127.0.0.1:1", "--operator-key", str(served.key))
     assert (done.code, done.out) == (3, "")

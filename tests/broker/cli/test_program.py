@@ -55,7 +55,9 @@ def test_a_fault_of_ours_is_one_sentence_and_no_stack_trace(monkeypatch):
     def fail() -> None:
         raise ZeroDivisionError("with a secret in it")
 
-    monkeypatch.setattr(program, "_imported", lambda where, real=program._imported: fail if where.endswith("check") else real(where))
+    monkeypatch.setattr(
+        program, "_imported", lambda where, real=program._imported: fail if where.endswith("check") else real(where)
+    )
     done = run("check")
     assert done.code == 1
     assert "ZeroDivisionError at test_program.py:" in done.err
@@ -67,7 +69,9 @@ def test_a_file_that_cannot_be_used_is_named(monkeypatch):
     def fail() -> None:
         open("missing/file", "w")
 
-    monkeypatch.setattr(program, "_imported", lambda where, real=program._imported: fail if where.endswith("check") else real(where))
+    monkeypatch.setattr(
+        program, "_imported", lambda where, real=program._imported: fail if where.endswith("check") else real(where)
+    )
     done = run("check")
     assert (done.code, done.err) == (1, "error: missing/file: No such file or directory\n")
 

@@ -1,22 +1,28 @@
 """`broker serve`: nothing listens before everything is checked, and it ends when it is told to."""
 
+import datetime
+import ipaddress
 import os
 import signal
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
+import msgspec
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from broker.cli.serve import STOP_TIMEOUT
 from scopes.clock import SystemClock
 from tests.broker.cli.served import Served, make
-from tests.broker.cli.typed import run, start
-from tests.broker.redis_server import RedisServer, free_port
+from tests.broker.cli.typed import run
+from tests.broker.redis_server import free_port
 
 SUBJECT = "crm:ticket/4711#read[subject]"
 AUDIENCE = "https://crm.example.com"
@@ -29,10 +35,10 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-@pytest.fixture
-def embedded(tmp_path: Path) -> Iterator[Served]:
-    broker = Served(tmp_path / "embedded")
-    yield broker
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    broker = Served(tmp_path_factory.mktemp("embedded"))
+    yield broker.started("--json")
     broker.end()
 
 
@@ -46,43 +52,40 @@ def test_the_first_token_comes_from_what_init_made_and_nothing_else(embedded):
     assert "crm:ticket/4711" in embedded.operate("lease", "list").out
 
 
-def test_it_says_where_it_is_what_is_loaded_and_that_nothing_is_kept(embedded):
-    code, out, err = embedded.end()
-    assert code == 0
-    assert f'"url": "{embedded.url}"' in out
-    assert '"agents": 1' in out
-    assert "nothing is kept" in err
-
-
-def test_people_are_told_in_one_line(tmp_path):
-    broker = Served(tmp_path / "broker")
-    broker.end()
-    broker.process = start(["serve", "--config", str(broker.folder / "broker.toml")], environment=broker.environment)
-    broker.wait_until_ready()
-    code, out, err = broker.end()
-    assert (code, out) == (0, "")
-    assert f"Agent Broker listens on {broker.url} (store: embedded, workers: 1, agents: 1, policies: 7)." in err
+def test_people_are_told_where_it_is_what_is_loaded_and_that_nothing_is_kept(tmp_path):
+    broker = Served(tmp_path / "broker").start()
+    kept, started = broker.process.stderr.readline(), broker.process.stderr.readline()
+    assert "nothing is kept" in kept
+    assert started == f"Agent Broker listens on {broker.url} (store: embedded, workers: 1, agents: 1, policies: 7).\n"
+    done = broker.end()
+    assert (done.code, done.out, done.err) == (0, "", "")
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
-def test_it_ends_at_once_also_while_streams_are_open(embedded, how):
+def test_it_ends_at_once_also_while_streams_are_open(tmp_path, how):
     """A server waits for its streams to end, and these never end by themselves."""
-    with httpx2.Client(trust_env=False) as client:
-        with client.stream("GET", f"{embedded.url}/v1/feed/stream", params={"aud": AUDIENCE}) as stream:
-            frames = stream.iter_raw()
-            next(frames)
-            before = SystemClock().now()
-            embedded.process.send_signal(how)
-            rest = b"".join(frames)
-    code, _, err = embedded.end()
-    assert code == 0
+    broker = Served(tmp_path / "broker").start("--json")
+    said = msgspec.json.decode(broker.process.stdout.readline())
+    assert (said["url"], said["agents"], said["store"]) == (broker.url, 1, "embedded")
+    broker.wait_until_ready()
+    with (
+        httpx2.Client(trust_env=False) as client,
+        client.stream("GET", f"{broker.url}/v1/feed/stream", params={"aud": AUDIENCE}) as stream,
+    ):
+        frames = stream.iter_raw()
+        next(frames)
+        before = SystemClock().now()
+        broker.process.send_signal(how)
+        rest = b"".join(frames)
+    done = broker.end()
+    assert done.code == 0
     assert SystemClock().now().since(before) < STOP_TIMEOUT * 1000
-    assert "Traceback" not in err
-    assert "refused to gracefully stop" not in err
+    assert "Traceback" not in done.err
+    assert "refused to gracefully stop" not in done.err
     assert rest == b"" or rest.endswith(b"\n\n")
 
 
-def test_a_second_broker_on_the_same_keys_is_refused_while_the_store_is_embedded(embedded, monkeypatch):
+def test_a_second_broker_on_the_same_keys_is_refused_while_the_store_is_embedded(embedded):
     done = serve(embedded.folder)
     assert done.code == 2
     assert "another broker runs with the embedded store" in done.err
@@ -136,24 +139,35 @@ def test_a_certificate_that_cannot_be_used_is_refused(folder, monkeypatch):
 
 
 def test_with_a_certificate_it_speaks_tls(tmp_path):
-    broker = Served.__new__(Served)
-    broker.folder = tmp_path / "broker"
-    make(broker.folder)
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
-    files = ["-keyout", "broker.key", "-out", "broker.crt", "-addext", "subjectAltName=IP:127.0.0.1"]
-    subprocess.run([*command, *files], cwd=broker.folder, check=True, capture_output=True)
     listen = f"127.0.0.1:{free_port()}"
-    environment = {"BROKER_LISTEN": listen, "BROKER_ISSUER": f"https://{listen}"}
-    environment |= {"BROKER_TLS_CERTIFICATE": "broker.crt", "BROKER_TLS_KEY": "broker.key"}
-    process = start(["serve", "--config", str(broker.folder / "broker.toml"), "--json"], environment=environment)
+    tls = {"tls_certificate": "broker.crt", "tls_key": "broker.key"}
+    broker = Served(tmp_path / "broker", listen=listen, issuer=f"https://{listen}", **tls)
+    certify(broker.folder)
+    broker.start("--json")
     try:
-        assert f'"url": "https://{listen}"' in process.stdout.readline()
+        assert f'"url": "https://{listen}"' in broker.process.stdout.readline()
         trusted = ssl.create_default_context(cafile=str(broker.folder / "broker.crt"))
         with httpx2.Client(verify=trusted, trust_env=False) as client:
             assert client.get(f"https://{listen}/healthz").status_code == 200
     finally:
-        process.terminate()
-        process.communicate(timeout=30)
+        broker.end()
+
+
+def certify(folder: Path) -> None:
+    """Make a certificate for this machine, signed by itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    today = datetime.datetime.fromtimestamp(SystemClock().now().wall / 1000, tz=datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(today - datetime.timedelta(days=1))
+        .not_valid_after(today + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    folder.joinpath("broker.crt").write_bytes(certificate.public_bytes(Encoding.PEM))
+    folder.joinpath("broker.key").write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
 
 
 # The store
@@ -196,51 +210,41 @@ def test_what_is_no_redis_url_is_refused(folder, monkeypatch, url):
 
 def test_a_redis_that_does_not_answer_is_a_warning_and_the_broker_waits_for_it(tmp_path, redis_server):
     redis_server.kill()
-    broker = Served.__new__(Served)
-    broker.url = f"http://127.0.0.1:{free_port()}"
-    make(tmp_path / "broker")
-    environment = {"BROKER_ISSUER": broker.url, "BROKER_LISTEN": broker.url.removeprefix("http://")}
-    environment |= {"BROKER_REDIS_URL": redis_server.url}
-    broker.process = start(["serve", "--config", str(tmp_path / "broker" / "broker.toml"), "--json"], environment=environment)
+    broker = Served(tmp_path / "broker", redis_url=redis_server.url).start("--json")
     try:
         assert broker.url in broker.process.stdout.readline()
-        assert httpx2.get(f"{broker.url}/readyz", trust_env=False).status_code == 503
+        assert broker.status() == 503
         redis_server.start()
         broker.wait_until_ready()
     finally:
-        code, _, err = broker.end()
-    assert code == 0
-    assert "warning: redis_url: the server does not answer" in err
+        done = broker.end()
+    assert done.code == 0
+    assert "warning: redis_url: the server does not answer" in done.err
 
 
-def test_a_worker_that_died_comes_back(tmp_path, redis_server: RedisServer):
-    broker = Served(tmp_path / "broker", "--workers", "2", redis_url=redis_server.url)
+def test_a_worker_that_died_comes_back(tmp_path, redis_server):
+    broker = Served(tmp_path / "broker", redis_url=redis_server.url).started("--workers", "2")
     try:
-        children = Path(f"/proc/{broker.process.pid}/task/{broker.process.pid}/children")
-        before = set(children.read_text().split())
-        died = before.pop()
-        os.kill(int(died), signal.SIGKILL)
+        died = workers(broker).pop()
+        os.kill(died, signal.SIGKILL)
         pause = threading.Event()
-        for _ in range(500):
-            now = set(children.read_text().split())
-            if len(now) == 2 and died not in now:
-                break
+        while len(now := workers(broker)) != 2 or died in now:
             pause.wait(0.02)
-        assert len(now) == 2
-        assert died not in now
         broker.wait_until_ready()
     finally:
-        code, _, _ = broker.end()
-    assert code == 0
+        done = broker.end()
+    assert done.code == 0
+    assert "Respawning" not in done.err
+
+
+def workers(broker: Served) -> set[int]:
+    """The process ids of a broker's workers."""
+    listed = Path(f"/proc/{broker.process.pid}/task/{broker.process.pid}/children").read_text()
+    return set(map(int, listed.split()))
 
 
 def test_an_issuer_that_is_not_where_it_listens_is_pointed_out(tmp_path):
-    make(tmp_path / "broker")
-    listen = f"127.0.0.1:{free_port()}"
-    process = start(["serve", "--config", str(tmp_path / "broker" / "broker.toml"), "--listen", listen])
-    try:
-        lines = [process.stderr.readline() for _ in range(3)]
-    finally:
-        process.terminate()
-        process.communicate(timeout=30)
-    assert "Its name is http://127.0.0.1:8750" in lines[2]
+    broker = Served(tmp_path / "broker", issuer="http://localhost:8750").start()
+    lines = [broker.process.stderr.readline() for _ in range(3)]
+    broker.end()
+    assert "Its name is http://localhost:8750" in lines[-1]

@@ -1,5 +1,7 @@
 """Times as people read them."""
 
+import time
+
 import pytest
 
 from broker.cli import times
@@ -9,8 +11,6 @@ NOON = 1_795_348_800  # 2026-11-22 12:00 in UTC
 
 @pytest.fixture(autouse=True)
 def in_utc(monkeypatch):
-    import time
-
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
     yield

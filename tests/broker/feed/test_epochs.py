@@ -124,7 +124,7 @@ async def test_a_rollback_while_the_worker_was_away_is_noticed_when_it_comes_bac
     world.follow()
     old = epoch_of(world)
     put_back(world, copy)
-    world.broker.follower._run_id = ""  # noqa: SLF001 - as after any failure
+    world.broker.follower._run_id = ""
     world.follow()
     assert epoch_of(world) > old
 
@@ -292,9 +292,7 @@ async def test_a_server_killed_and_started_empty_begins_a_new_epoch(following: W
     assert await epoch_of_token(following) == epoch_of(following)
 
 
-async def test_a_server_restarted_from_an_old_snapshot_begins_a_new_epoch(
-    following: World, redis_server: RedisServer
-) -> None:
+async def test_a_server_restarted_from_an_old_snapshot_begins_a_new_epoch(following: World, redis_server: RedisServer) -> None:
     """TRAPS 20 and 21a: the snapshot holds the same epoch, a lower head, and leases that were revoked since."""
     issued = await following.issue()
     redis_server.take_snapshot()
@@ -318,9 +316,7 @@ async def test_a_server_restarted_from_a_snapshot_that_lacks_nothing_begins_a_ne
     assert await after_a_restart(following, old) > old
 
 
-async def test_two_workers_agree_after_a_restart(
-    following: World, redis_server: RedisServer, tmp_path: Path
-) -> None:
+async def test_two_workers_agree_after_a_restart(following: World, redis_server: RedisServer, tmp_path: Path) -> None:
     backend = redis_backend(redis_server.url)
     other = World(tmp_path, backend)
     other.broker.follower.start()
@@ -333,9 +329,7 @@ async def test_two_workers_agree_after_a_restart(
     await backend.close()
 
 
-def test_a_broker_that_waits_for_its_store_begins_as_soon_as_it_is_there(
-    own_world: World, redis_server: RedisServer
-) -> None:
+def test_a_broker_that_waits_for_its_store_begins_as_soon_as_it_is_there(own_world: World, redis_server: RedisServer) -> None:
     old = epoch_of(own_world)
     redis_server.kill()
     assert own_world.broker.follower.step() > 0

@@ -111,10 +111,10 @@ async def test_a_worker_whose_clock_falls_behind_keeps_what_it_knows_and_its_pla
     await commit(world)
     world.follow()
     place = picture_of(world)
-    world.broker.follower._clock = SkewedClock(-2_000)  # noqa: SLF001 - a clock that is set back while the worker runs
+    world.broker.follower._clock = SkewedClock(-2_000)
     await commit(world)
     world.broker.follower.step()
-    world.broker.follower._run_id = ""  # noqa: SLF001 - as after any failure
+    world.broker.follower._run_id = ""
     world.broker.follower.step()
     assert known(world) == [1]
     assert picture_of(world).epoch == place.epoch
@@ -155,7 +155,7 @@ async def test_a_beat_vouches_only_for_what_was_read_with_it(world: World, neigh
         world,
         monkeypatch,
         lambda: neighbour.backend.client.eval(
-            world.broker.log._append.text,  # noqa: SLF001 - the commit of another process, in the middle of a step
+            world.broker.log._append.text,
             4,
             HEAD,
             LOG,
@@ -272,7 +272,7 @@ def test_a_store_that_cannot_be_read_leaves_the_picture_to_age_and_is_asked_agai
     redis_server.kill()
     assert follower.step() > 0
     assert picture_of(own_world) is before
-    own_world.clock._offset += MAX_AGE + 1  # noqa: SLF001 - there is no store to tell
+    own_world.clock._offset += MAX_AGE + 1
     with pytest.raises(Unavailable):
         follower.standpoint()
 

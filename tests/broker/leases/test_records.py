@@ -16,7 +16,9 @@ LEASE = "lse_01JE0000000000000000000007"
 WORKLOAD = "spiffe://development.test/agent/support-bot"
 
 
-def entry(*, epoch: str = EPOCH, position: int = 10, status: str = "live", expires: int = NOW // 1000 + 300, level: str = "read"):
+def entry(
+    *, epoch: str = EPOCH, position: int = 10, status: str = "live", expires: int = NOW // 1000 + 300, level: str = "read"
+):
     record = LeaseRecord(task="tsk_2", scope="crm:ticket/4711/note/1#read", level=level, epoch=epoch, position=position)
     text = f"{NOW // 1000} {expires} {status} ".encode() + msgspec.json.encode(record)
     return (LEASE.encode(), text, b"support-bot", WORKLOAD.encode(), b'["tsk_1","tsk_2"]')

@@ -139,16 +139,20 @@ async def test_a_task_below_anothers_task_is_refused_like_one_below_none(world: 
     assert len(set(refusals)) == 1
 
 
+@pytest.mark.parametrize("closed", [True, False], ids=["over", "ending"])
 @pytest.mark.parametrize("known", [True, False], ids=["remembered", "read anew"])
-async def test_a_child_of_a_parent_that_is_ending_or_over_is_refused(world: World, neighbour: World, known: bool) -> None:
+async def test_a_child_of_a_parent_that_is_ending_or_over_is_refused(
+    world: World, neighbour: World, known: bool, closed: bool
+) -> None:
     """TRAPS 13: the worker that opens the child may still remember the parent as open; the script looks again."""
-    for ending in (neighbour.broker.tasks.begin_end, lambda id, _: end(neighbour, root)):
-        root = await world.declare()
-        if known:
-            await world.broker.tasks.find(root.id)
-        await ending(root.id, "completed")
-        with pytest.raises(InvalidGrant):
-            await world.declare(parent=root.id)
+    root = await world.declare()
+    if known:
+        await world.broker.tasks.find(root.id)
+    await neighbour.broker.tasks.begin_end(root.id, "completed")
+    if closed:
+        await close(neighbour, root)
+    with pytest.raises(InvalidGrant):
+        await world.declare(parent=root.id)
 
 
 async def test_a_child_of_a_parent_whose_time_is_over_is_refused_though_nobody_ended_it(world: World) -> None:

@@ -1,0 +1,126 @@
+"""The composition: files in, an application out; wrong files say what is wrong, and the embedded store exists once."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from broker import app, settings
+from broker.app import Broker
+from broker.errors import ConfigurationError
+from scopes.clock import SystemClock
+from tests.broker.api.asgi import Exchange
+from tests.broker.world import CRM, World, fake_backend, write_files
+from tests.scopes.clocks import eventually
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """What `broker init` would have made."""
+    write_files(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def unlocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Give back the locks that a process holds for its life."""
+    held: list = []
+    monkeypatch.setattr(app, "_HELD", held)
+    yield
+    for file in held:
+        file.close()
+
+
+def configured(folder: Path, **changes: str) -> app.Configuration:
+    environment = {f"BROKER_{name.upper()}": value for name, value in changes.items()}
+    return app.configure(settings.load(folder / "broker.toml", environment=environment))
+
+
+def test_everything_that_is_read_from_files_is_read_and_checked_together(folder: Path) -> None:
+    configuration = configured(folder)
+    assert configuration.registry.agent("support-bot").record.owner == "jane@example.com"
+    assert "read-inside-own-environment" in configuration.policies.ids
+    assert [domain.name for domain in configuration.trust_domains] == ["development.test"]
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        ("registry/all.toml", "[agents.support-bot]\nownr = 'jane'\n"),
+        ("policies/agents.cedar", "permit (principal, action, resource);"),
+        ("keys/token.jwk", "{}"),
+        ("keys/feed.jwk", None),
+        ("keys/development/bundle.json", '{"keys": []}'),
+        ("keys/epoch", "nonsense"),
+    ],
+)
+def test_a_broken_file_stops_the_start_and_is_named(folder: Path, path: str, content: str | None) -> None:
+    file = folder / path
+    file.unlink(missing_ok=True)
+    if content is not None:
+        file.write_text(content)
+        file.chmod(0o600)
+    with pytest.raises(ConfigurationError) as refused:
+        Broker(configured(folder), fake_backend().stores, clock=SystemClock())
+    assert str(file.parent) in str(refused.value)
+
+
+def test_without_a_redis_url_the_store_is_inside_the_process_and_exists_once(folder: Path) -> None:
+    """What it counts would be wrong otherwise (`DESIGN.md` 3.1)."""
+    settled = configured(folder).settings
+    first = app.connect(settled)
+    assert first.follower.run_id == first.shared.run_id != ""
+    with pytest.raises(ConfigurationError) as refused:
+        app.connect(settled)
+    assert "redis_url" in str(refused.value)
+    first.follower.close()
+
+
+async def test_the_embedded_store_issues_and_revokes_with_all_its_threads_running(folder: Path) -> None:
+    configuration = configured(folder)
+    broker = Broker(configuration, app.connect(configuration.settings), clock=SystemClock())
+    world = World.__new__(World)
+    world.broker, world.folder, world.clock = broker, folder, SystemClock()  # type: ignore[assignment]
+    async with broker.running(None):  # type: ignore[arg-type]
+        await asyncio.to_thread(eventually, broker.follower.is_current)
+        issued = await world.issue()
+        await world.revoke(lease=issued.lease_id)
+        await asyncio.to_thread(eventually, lambda: broker.streams.picture.seq == 1)
+        assert (await broker.leases.find(issued.lease_id, broker.streams.picture)).status == "revoked"
+    assert not any(thread.is_alive() for thread in followers())
+
+
+async def test_the_application_answers_and_is_ready_when_its_follower_is(folder: Path, monkeypatch) -> None:
+    monkeypatch.setenv("BROKER_CONFIG", str(folder / "broker.toml"))
+    application = app.create()
+    async with Exchange(application, "/readyz") as before:
+        assert before.status == 503
+    async with application.lifespan():
+        await asyncio.to_thread(eventually, lambda: len(followers()) == 1)
+        for _ in range(500):
+            async with Exchange(application, "/readyz") as answer:
+                if answer.status == 200:
+                    break
+            await asyncio.sleep(0.01)
+        assert answer.status == 200
+        async with Exchange(application, "/v1/feed", aud=CRM) as snapshot:
+            assert snapshot.status == 200
+        async with Exchange(application, "/healthz") as alive:
+            assert alive.status == 200
+
+
+async def test_with_a_redis_url_workers_share_the_store(folder: Path, redis_url: str) -> None:
+    settled = configured(folder, redis_url=redis_url).settings
+    first, second = app.connect(settled), app.connect(settled)
+    await first.shared.call("SET", "ab:{s00}:shared", "yes")
+    assert await second.shared.call("GET", "ab:{s00}:shared") == b"yes"
+    assert second.follower.call("GET", "ab:{s00}:shared") == b"yes"
+    for stores in (first, second):
+        await stores.shared.close()
+        stores.follower.close()
+
+
+def followers() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "feed-follower"]

@@ -1,0 +1,66 @@
+"""Real processes on loopback: two replicas on one redis-server, and in front of them a gate that is the issuer's address."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import pytest
+
+from broker import private_key_file, ulid
+from broker.identity import development
+from scopes import Verifier, jose
+from scopes.clock import SystemClock
+from tests.broker.gate import Gate
+from tests.broker.redis_server import RedisServer
+from tests.broker.world import BOT, CRM, CRM_WORKLOAD, ISSUER, write_files
+from tests.live.replica import Replica
+
+
+class Site(NamedTuple):
+    """Two replicas, their store, the address they are known by, and the identities of those who call."""
+
+    folder: Path
+    server: RedisServer
+    gate: Gate
+    replicas: tuple[Replica, Replica]
+
+    @property
+    def issuer(self) -> str:
+        return f"http://127.0.0.1:{self.gate.port}"
+
+    def svid(self, workload: str = BOT) -> str:
+        return development.sign_svid(self.folder / "keys" / "development", workload, audience=self.issuer, clock=SystemClock())
+
+    def operator(self) -> str:
+        """Sign one request of the operator."""
+        now = SystemClock().now().wall
+        claims = {"iss": "admin", "sub": "admin", "aud": self.issuer, "iat": now // 1000, "exp": now // 1000 + 60}
+        payload = msgspec.json.encode({**claims, "jti": ulid.new(now)})
+        return jose.write(payload, type="JWT", key=private_key_file.read(self.folder / "admin.jwk"))
+
+    def verifier(self, replica: Replica) -> Verifier:
+        """Start a verifier of the CRM that follows this replica; it goes on following it."""
+        self.gate.target = replica.port
+        verifier = Verifier(self.issuer, CRM, lambda: self.svid(CRM_WORKLOAD))
+        verifier.wait_until_ready(timeout=20)
+        return verifier
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("site")
+    server, gate = RedisServer(folder / "redis"), Gate(0)
+    write_files(folder)
+    written = (folder / "broker.toml").read_text().replace(ISSUER, f"http://127.0.0.1:{gate.port}")
+    (folder / "broker.toml").write_text(f'redis_url = "{server.url}"\n{written}')
+    replicas = (Replica(folder), Replica(folder, workers=2))
+    try:
+        for replica in replicas:
+            replica.wait_until_ready()
+        yield Site(folder, server, gate, replicas)
+    finally:
+        for replica in replicas:
+            replica.end()
+        gate.close()
+        server.end()
