@@ -43,6 +43,12 @@ def world(tmp_path: Path, backend: Backend) -> World:
 
 
 @pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let workers decide on pictures up to a minute old, for tests that do much between two readings on a busy machine."""
+    monkeypatch.setattr("broker.feed.follower.MAX_AGE", 60_000)
+
+
+@pytest.fixture
 def repeating_world(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """A broker whose scripts each run twice, as one may that is asked again because its answer was lost."""
     for store in world.backend.stores:

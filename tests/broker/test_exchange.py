@@ -183,6 +183,7 @@ async def test_without_a_task_the_default_one_is_opened_and_joined(world: World)
     assert type(await refusal(world, workload=OTHER)) is InvalidRequest
 
 
+@pytest.mark.usefixtures("patient")
 async def test_requests_at_once_never_pass_the_limit_of_their_task(world: World) -> None:
     """TRAPS 15, through the whole path: a single-ticket task may be given three leases."""
     task = await world.declare("single-ticket")
@@ -192,6 +193,7 @@ async def test_requests_at_once_never_pass_the_limit_of_their_task(world: World)
     assert {error.reason for error in refused} == {"leases_per_task"}
 
 
+@pytest.mark.usefixtures("patient")
 async def test_requests_at_once_never_pass_the_limits_of_their_agent(world: World) -> None:
     task = await world.declare(workload=OTHER)
     asked = (world.issue("kb:article/1#read", workload=OTHER, task=task.id) for _ in range(20))

@@ -167,6 +167,7 @@ async def test_a_revocation_counts_what_it_ends_where_that_needs_no_look_at_each
     assert matched == {"lease": 1, "task": 2, "agent": 1, "owner": 1, "resource": None, "all": 3}
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_revocation_is_one_write_however_many_leases_it_ends(world: World) -> None:
     """Mass revocation that enumerates leases blocks everything (TRAPS 22)."""
     for _ in range(20):
@@ -287,6 +288,7 @@ async def test_ending_a_task_again_changes_nothing(world: World) -> None:
     assert (await kinds_recorded(world)).count("task.ended") == 1
 
 
+@pytest.mark.usefixtures("patient")
 async def test_a_task_ended_many_times_at_once_on_two_workers_ends_once(world: World, neighbour: World) -> None:
     issued = await world.issue()
     neighbour.follow()
@@ -315,6 +317,7 @@ async def test_an_unknown_task_cannot_be_ended(world: World) -> None:
         await world.broker.revocation.end_task(UNKNOWN_TASK, "completed", AGENT)
 
 
+@pytest.mark.usefixtures("patient")
 async def test_tokens_issued_while_their_task_is_being_ended_end_with_it(world: World, neighbour: World) -> None:
     task = await world.declare()
     neighbour.follow()
@@ -365,14 +368,15 @@ async def test_an_ending_whose_caller_died_after_marking_is_finished(world: Worl
     assert (await world.broker.tasks.find(issued.task_id)).status == "failed"
 
 
+@pytest.mark.usefixtures("patient")
 async def test_workers_that_end_due_tasks_at_once_do_what_one_would(world: World, neighbour: World) -> None:
     """`DESIGN.md` I6."""
-    tasks = [await world.declare(max_duration=10) for _ in range(10)]
+    tasks = [await world.declare(max_duration=10) for _ in range(5)]
     world.advance(10_000)
     neighbour.follow()
-    await asyncio.gather(*(worker.broker.revocation.end_due_tasks() for worker in (world, neighbour) * 3))
+    await asyncio.gather(*(worker.broker.revocation.end_due_tasks() for worker in (world, neighbour) * 2))
     assert {(await world.broker.tasks.find(task.id)).status for task in tasks} == {"timed_out"}
-    assert (await kinds_recorded(world)).count("task.ended") == 10
+    assert (await kinds_recorded(world)).count("task.ended") == 5
 
 
 async def test_leases_that_a_bulk_revocation_ended_are_marked_once_for_each_place_of_the_log(world: World, monkeypatch) -> None:

@@ -1,9 +1,13 @@
 """Every script may run twice, for an answer can be lost: twice is once, through the whole life of tasks and tokens."""
 
+import pytest
+
 from broker.callers import Caller
 from broker.store import feed_key
 from tests.broker.recorded import kinds_recorded
 from tests.broker.world import BOT, World
+
+pytestmark = pytest.mark.usefixtures("patient")
 
 AGENT = Caller("Agent", "support-bot", BOT)
 

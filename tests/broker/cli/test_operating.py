@@ -283,9 +283,8 @@ def test_the_keys_are_listed_for_anybody(served):
 
 
 def test_the_audit_goes_on_being_printed_until_ctrl_c(served):
-    process = start(
-        ["audit", "tail", "--follow", "--json", "--lines", "1", "--broker", served.url, "--operator-key", str(served.key)]
-    )
+    who = ("--broker", served.url, "--operator-key", str(served.key))
+    process = start(["audit", "tail", "--follow", "--json", "--lines", "1", *who])
     process.stdout.readline()
     served.operate("revoke", "--agent", "followed", "--reason", "test")
     assert any("agent:followed" in process.stdout.readline() for _ in range(10))

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -55,10 +56,7 @@ def test_a_fault_of_ours_is_one_sentence_and_no_stack_trace(monkeypatch):
     def fail() -> None:
         raise ZeroDivisionError("with a secret in it")
 
-    monkeypatch.setattr(
-        program, "_imported", lambda where, real=program._imported: fail if where.endswith("check") else real(where)
-    )
-    done = run("check")
+    done = run_instead_of_check(fail, monkeypatch)
     assert done.code == 1
     assert "ZeroDivisionError at test_program.py:" in done.err
     assert "Traceback" not in done.err
@@ -67,13 +65,16 @@ def test_a_fault_of_ours_is_one_sentence_and_no_stack_trace(monkeypatch):
 
 def test_a_file_that_cannot_be_used_is_named(monkeypatch):
     def fail() -> None:
-        open("missing/file", "w")
+        Path("missing/file").read_text()
 
-    monkeypatch.setattr(
-        program, "_imported", lambda where, real=program._imported: fail if where.endswith("check") else real(where)
-    )
-    done = run("check")
+    done = run_instead_of_check(fail, monkeypatch)
     assert (done.code, done.err) == (1, "error: missing/file: No such file or directory\n")
+
+
+def run_instead_of_check(command, monkeypatch):
+    real = program._imported
+    monkeypatch.setattr(program, "_imported", lambda where: command if where == COMMANDS["check"].where else real(where))
+    return run("check")
 
 
 def test_completion_is_there_for_the_usual_shells():

@@ -1,10 +1,10 @@
 """The follower: what a worker knows, how old it is, and what it then refuses to decide."""
 
-import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from broker.errors import Unavailable
@@ -148,26 +148,10 @@ def test_a_worker_stopped_after_reading_shows_a_picture_as_old_as_its_reading(wo
 
 async def test_a_beat_vouches_only_for_what_was_read_with_it(world: World, neighbour: World, monkeypatch) -> None:
     """A heartbeat sent before the events it vouches for (TRAPS 21): the event came after the reading."""
-    late = event(world)
-    loop = asyncio.new_event_loop()
-    neighbours_epoch = picture_of(neighbour).epoch
-    during(
-        world,
-        monkeypatch,
-        lambda: neighbour.backend.client.eval(
-            world.broker.log._append.text,
-            4,
-            HEAD,
-            LOG,
-            LIVE,
-            feed_key("ends"),
-            neighbours_epoch,
-            late.id,
-            late.until,
-            '{"id":"%s","kind":"agent","until":%d,"value":"support-bot"}' % (late.id, late.until),
-        ),
-    )
-    loop.close()
+    late, store = event(world), neighbour.backend.stores.follower
+    append, asked = store.script("broker.feed", "append"), [picture_of(world).epoch, late.id, late.until]
+    keys = [HEAD, LOG, LIVE, feed_key("ends")]
+    during(world, monkeypatch, lambda: store.run(append, keys, [*asked, msgspec.json.encode(late)]))
     world.follow()
     assert (picture_of(world).seq, known(world)) == (0, [])
     world.follow()

@@ -304,6 +304,7 @@ async def test_expiry_takes_a_bounded_number_at_a_time(world: World) -> None:
     assert [await world.broker.leases.expire(shard, picture, most=2) for _ in range(4)] == [2, 2, 1, 0]
 
 
+@pytest.mark.usefixtures("patient")
 async def test_two_workers_that_sweep_at_once_end_what_one_would(world: World, neighbour: World) -> None:
     """`DESIGN.md` I6: jobs may run twice, at once, or late."""
     task = await world.declare()
@@ -365,6 +366,7 @@ async def test_settling_marks_what_the_picture_has_ended_and_leaves_what_it_has_
     assert await world.broker.leases.count_live(picture_of(world).epoch, "support-bot") == 1
 
 
+@pytest.mark.usefixtures("patient")
 async def test_settling_goes_through_more_leases_than_one_page(world: World) -> None:
     task = await world.declare()
     for position in range(3):
