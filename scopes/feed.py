@@ -13,7 +13,7 @@ from scopes import revocations
 from scopes.background import Background
 from scopes.clock import Clock
 from scopes.errors import InvalidDocument
-from scopes.issuer_keys import read_bounded
+from scopes.issuer_keys import read_bounded, told
 from scopes.keys import MAX_JWKS_BYTES, TOKEN_ALGORITHMS, KeySet
 from scopes.revocations import Picture
 
@@ -58,7 +58,7 @@ class Feed:
                 self._read_stream(client, keys)
         except (httpx2.HTTPError, InvalidDocument) as error:
             if not self._background.is_stopping:
-                _LOG.warning("the feed of %s broke off: %s", self._issuer, error)
+                _LOG.warning("the feed of %s broke off: %s", self._issuer, told(error))
         finally:
             self._connection = None
         return self._delay()

@@ -74,7 +74,7 @@ class IssuerKeys:
             self._keys = self._fetch()
             self._fetched = now
         except (httpx2.HTTPError, InvalidDocument) as error:
-            _LOG.warning("could not fetch %s, keeping the keys known: %s", self._url, error)
+            _LOG.warning("could not fetch %s, keeping the keys known: %s", self._url, told(error))
             return MIN_INTERVAL if self._fetched is not None else self._soon()
         # Spread over a tenth of the interval, so that verifiers started together do not fetch together for ever.
         return REFRESH_INTERVAL * random.uniform(0.9, 1.0)  # noqa: S311 - not a secret
@@ -97,3 +97,10 @@ def read_bounded(response: httpx2.Response, max_bytes: int) -> bytes:
         if len(body) > max_bytes:
             raise InvalidDocument(f"the answer is larger than {max_bytes} bytes")
     return bytes(body)
+
+
+def told(error: Exception) -> str:
+    """Say what went wrong without quoting the request: an error of the HTTP library can hold its headers, so an identity."""
+    if isinstance(error, httpx2.HTTPStatusError):
+        return f"answered {error.response.status_code}"
+    return str(error) if isinstance(error, InvalidDocument) else type(error).__name__

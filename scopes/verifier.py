@@ -190,7 +190,8 @@ class Verifier:
         self._verified[digest] = verified
 
     def _client(self) -> httpx2.Client:
-        headers = {"Authorization": f"Bearer {self._identity()}"} if self._identity is not None else {}
+        # Stripped, because identities are read from files, and files end in a newline.
+        headers = {"Authorization": f"Bearer {self._identity().strip()}"} if self._identity is not None else {}
         return httpx2.Client(headers=headers, timeout=_TIMEOUT)
 
     def _plain_client(self) -> httpx2.Client:

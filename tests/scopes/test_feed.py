@@ -215,3 +215,16 @@ def test_closing_twice_or_before_starting_does_nothing(feed, idle):
 def test_a_stream_that_breaks_while_closing_is_no_news(feed, caplog):
     feed.close()
     assert "broke off" not in caplog.text
+
+
+def test_an_identity_that_cannot_be_sent_is_not_written_to_the_log(issuer, clock, caplog):
+    """An error of the HTTP library quotes the header it refuses, and with it the service's own assertion (I7)."""
+    secret = "eyJ-the-identity"
+
+    def client() -> httpx2.Client:
+        return httpx2.Client(headers={"Authorization": f"Bearer {secret}\n"})
+
+    feed = Feed(issuer=issuer.url, audience=AUDIENCE, client=client, clock=clock)
+    feed.follow()
+    assert "broke off" in caplog.text
+    assert secret not in caplog.text

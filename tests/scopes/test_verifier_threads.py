@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from scopes import Grant, Stale
+from scopes import Grant, Stale, Verifier
 from scopes.clock import SystemClock
 from tests.scopes.asking import read
+from tests.scopes.clocks import eventually
 from tests.scopes.issuer import STREAM, Issuer
 from tests.scopes.tokens import AUDIENCE
 
@@ -72,3 +73,9 @@ def test_a_forked_process_follows_by_itself_and_leaves_its_parents_stream_alone(
     streams = [request.authorization for request in system_issuer.requests if request.path == STREAM]
     assert streams.count(streams[0]) == 1, "the parent followed one stream all the time"
     assert len(set(streams)) == 2 or mode == "close"
+
+
+def test_an_identity_read_from_a_file_may_end_in_a_newline(issuer, clock):
+    with Verifier(issuer.url, AUDIENCE, identity=lambda: "assertion\n", clock=clock) as verifier:
+        eventually(lambda: verifier.is_ready)
+    assert {request.authorization for request in issuer.requests if request.path == STREAM} == {"Bearer assertion"}
