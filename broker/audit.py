@@ -60,7 +60,7 @@ class Audit:
 
     async def append(self, record: Record) -> None:
         """Write one record; raise `Unavailable` if it is not certain that it was written."""
-        stream = key(shard_of(record.agent or record.operator or ""), "audit")
+        stream = key(shard_of(record.agent or record.operator or record.workload or ""), "audit")
         await self._store.run(self._append, [stream], [self.encode(record)])
 
     async def read(self, cursor: str = "", *, most: int = 100) -> list[Entry]:

@@ -3,7 +3,15 @@
 from typing import NamedTuple
 
 from broker.audit import Audit, Record
-from broker.errors import AccessDenied, BrokerError, InvalidAuthorizationDetails, InvalidClient, InvalidScope, InvalidTarget
+from broker.errors import (
+    AccessDenied,
+    BrokerError,
+    InvalidAuthorizationDetails,
+    InvalidClient,
+    InvalidScope,
+    InvalidTarget,
+    Unavailable,
+)
 from broker.feed.follower import Follower
 from broker.identity import JwtSvids, Workload
 from broker.issuer import Issued, Issuer
@@ -58,16 +66,18 @@ class Exchange:
     async def __call__(self, request: TokenRequest) -> Issued:
         """Issue a token, or raise the `BrokerError` that says which step refused; a refusal is recorded as well."""
         workload = self._identity.authenticate(request.unverified_assertion)
-        agent = self._agent_of(workload, request)
         try:
-            return await self._issue(agent, workload, request)
+            return await self._issue(workload, request)
+        except Unavailable:
+            # Nothing was decided, and there may be nothing to write a record to.
+            raise
         except BrokerError as error:
-            await self._record_refusal(agent, workload, request, error)
+            await self._record_refusal(workload, request, error)
             raise
 
-    async def _issue(self, agent: Agent, workload: Workload, request: TokenRequest) -> Issued:
+    async def _issue(self, workload: Workload, request: TokenRequest) -> Issued:
         standpoint = self._follower.standpoint()
-        self._standing.check(agent)
+        agent = self._standing.check(self._agent_of(workload, request))
         scope, entry = self._resolve(request)
         task = await self._task(agent, workload, request)
         self._check_ceiling(scope, task, entry)
@@ -119,11 +129,12 @@ class Exchange:
     def _ttl(self, request: TokenRequest, entry: Entry) -> int:
         return min(request.ttl or entry.action.max_ttl, entry.action.max_ttl, self._max_ttl)
 
-    async def _record_refusal(self, agent: Agent, workload: Workload, request: TokenRequest, error: BrokerError) -> None:
+    async def _record_refusal(self, workload: Workload, request: TokenRequest, error: BrokerError) -> None:
+        agent = self._registry.find_agent(workload.id)
         await self._audit.append(
             Record(
                 kind="token.refused",
-                agent=agent.name,
+                agent=agent.name if agent is not None else None,
                 workload=workload.id,
                 task=request.task,
                 scope=str(request.scope),

@@ -53,6 +53,7 @@ class Issuer:
         Raises `LimitReached`, `InvalidGrant` for a task that closed meanwhile, and `Unavailable` where something is not
         certain or was overtaken by a revocation.
         """
+        self._check_key(standpoint)
         lease = self._new_lease(permit, standpoint)
         try:
             times = await self._leases.issue(lease)
@@ -129,6 +130,10 @@ class Issuer:
                 max_staleness=question.entry.action.staleness,
             ),
         )
+
+    def _check_key(self, standpoint: Standpoint) -> None:
+        if standpoint.picture.has(f"key {self._keys.token.kid}"):
+            raise Unavailable("the key that signs tokens was revoked; an operator has to replace it", retry_after=30)
 
     def _check_still_true(self, claims: Claims, permit: Permit, standpoint: Standpoint) -> None:
         """Look at the picture once more: raise `Unavailable` if what was decided at the standpoint has been overtaken."""

@@ -70,7 +70,7 @@ def _patient(job: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]
         try:
             await job()
         except Unavailable:
-            _LOG.info("%s waits for the store", job.__name__)
+            _LOG.debug("%s waits for the store", job.__name__)
         except Exception:  # whatever it was: a job that raised once must run again the next time (TRAPS 24)
             _LOG.exception("%s failed and will run again", job.__name__)
 

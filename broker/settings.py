@@ -79,6 +79,8 @@ def load(path: Path | None = None, *, environment: Mapping[str, str] = os.enviro
     if not file.exists():
         raise ConfigurationError([f"{file}: no such file; `broker init DIR` makes one, --config or {CONFIG_VARIABLE} name it"])
     document = toml_file.read(file) | _from_environment(environment)
+    if "folder" in document:
+        raise ConfigurationError([f"{file}: unknown key 'folder'; the folder is the one the file is in"])
     settings = toml_file.convert({**document, "folder": str(file.resolve().parent)}, Settings, where=str(file))
     problems = [f"{file}: {problem}" for problem in _problems(settings)]
     if problems:

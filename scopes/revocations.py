@@ -157,6 +157,10 @@ class Picture(msgspec.Struct, frozen=True):
                     return event
         return None
 
+    def has(self, target: Target) -> bool:
+        """Tell whether an event of this kind and value is known, whatever tokens it ends."""
+        return target in self.index
+
     def events(self) -> list[Event]:
         """Return the events this picture holds, in the order of the log."""
         return sorted((event for bucket in self.index.values() for event in bucket), key=lambda event: event.seq)

@@ -2,11 +2,12 @@
 
 import datetime
 import json
+import shlex
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from string import Template
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -15,7 +16,7 @@ from broker.cli import output, times
 from broker.cli.development import FOLDER
 from broker.cli.options import DEFAULT_OPERATOR, DEFAULT_OPERATOR_KEY, AsJson
 from broker.identity import development
-from scopes.keys import SigningKey, thumbprint
+from scopes.keys import SigningKey
 from scopes.scope import is_name
 
 _EXAMPLE_LIVES = datetime.timedelta(days=365)
@@ -66,7 +67,7 @@ def init(
         output.document({"made": made.made, "there": made.there, "operator": operator, "registered": registered})
     else:
         _report(made)
-        output.say(_NEXT.substitute(folder=folder, sign_in=_sign_in(operator, operator_key)))
+        output.say(_NEXT.substitute(folder=shlex.quote(str(folder)), sign_in=_sign_in(operator, operator_key)))
     if not registered:
         output.say(
             f"{folder / OPERATORS} does not know the key {operator_key} for {operator}. To let it operate this broker, add:"
@@ -121,13 +122,17 @@ def _example() -> str:
 
 
 def _operators(name: str, key: SigningKey) -> str:
-    members = [f"{member} = {json.dumps(value)}" for member, value in key.public_jwk.items() if member not in _DERIVED]
-    return f'[operators.{name}]\nroles = ["admin"]\nkeys  = [{{ {", ".join(members)} }}]\n'
+    members = ", ".join(f"{member} = {json.dumps(value)}" for member, value in _public(key).items())
+    return f'[operators.{name}]\nroles = ["admin"]\nkeys  = [{{ {members} }}]\n'
+
+
+def _public(key: SigningKey) -> dict[str, Any]:
+    return {member: value for member, value in key.public_jwk.items() if member not in _DERIVED}
 
 
 def _is_registered(file: Path, operator: str, key: SigningKey) -> bool:
     record = toml_file.read(file).get("operators", {}).get(operator, {})
-    return any(thumbprint(jwk) == key.kid for jwk in record.get("keys", ()))
+    return any(_public(key).items() <= jwk.items() for jwk in record.get("keys", ()))
 
 
 def _report(made: "_Made") -> None:
@@ -141,7 +146,7 @@ def _sign_in(operator: str, key: Path) -> str:
     """Write what an operator with other than the usual name or key file has to say to every command."""
     said = {"BROKER_OPERATOR": operator} if operator != DEFAULT_OPERATOR else {}
     said |= {"BROKER_OPERATOR_KEY": str(key.resolve())} if key != DEFAULT_OPERATOR_KEY else {}
-    return "".join(f"\n  export {name}={value}" for name, value in said.items())
+    return "".join(f"\n  export {name}={shlex.quote(value)}" for name, value in said.items())
 
 
 def _read(file: Traversable) -> str:

@@ -64,7 +64,9 @@ def _check_store(settings: Settings, workers: int) -> None:
         if workers > 1:
             raise ConfigurationError(["--workers: the embedded store is inside one process; set redis_url to run several"])
         app.check_free(settings)
-        output.say("Without a redis_url nothing is kept: tasks, leases and audit are gone when this process ends.")
+        output.say(
+            "Without a redis_url nothing is kept, and one process is the limit: its tasks, leases and audit end with it."
+        )
         return
     try:
         preconditions.check(settings.redis_url)

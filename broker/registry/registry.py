@@ -46,12 +46,15 @@ class Registry:
 
     def agent_of(self, workload: str) -> Agent:
         """Return the one agent whose workload this is; raise `UnauthorizedClient` if there is none."""
-        if workload in self._by_workload:
-            return self._by_workload[workload]
-        for selector, agent in self._by_prefix:
-            if selector.matches(workload):
-                return agent
-        raise UnauthorizedClient("this workload is not registered as an agent")
+        agent = self.find_agent(workload)
+        if agent is None:
+            raise UnauthorizedClient("this workload is not registered as an agent")
+        return agent
+
+    def find_agent(self, workload: str) -> Agent | None:
+        """Return the one agent whose workload this is, if there is one."""
+        exact = self._by_workload.get(workload)
+        return exact or next((agent for selector, agent in self._by_prefix if selector.matches(workload)), None)
 
     def agent(self, name: str) -> Agent:
         """Return the agent; raise `NotFound`."""

@@ -1,10 +1,10 @@
 -- Open a task, and record it. A task id seen before changes nothing.
 -- KEYS task, tasks, audit, and for a child its parent and its parent's children
 -- ARGV task id, longest duration in ms, audit record, then fields and values of the task
--- Returns when it ends, in ms, or nothing where the parent is not open any more.
-local known = redis.call('HGET', KEYS[1], 'ends')
-if known then
-  return tonumber(known)
+-- Returns when it began and when it ends, in ms, or nothing where the parent is not open any more.
+local known = redis.call('HMGET', KEYS[1], 'created', 'ends')
+if known[1] then
+  return {tonumber(known[1]), tonumber(known[2])}
 end
 local time = now()
 local ends = time + tonumber(ARGV[2])
@@ -19,4 +19,4 @@ end
 redis.call('XADD', KEYS[3], '*', 'time', time, 'record', ARGV[3])
 redis.call('HSET', KEYS[1], 'status', 'open', 'created', time, 'ends', ends, unpack(ARGV, 4))
 redis.call('ZADD', KEYS[2], ends, ARGV[1])
-return ends
+return {time, ends}

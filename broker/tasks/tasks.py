@@ -53,10 +53,11 @@ class Tasks:
         task = _new(agent, workload, declaration, parent)
         id = sharded_id(TASK, shard=shard_of(agent.name), now=self._clock.now().wall)
         task = msgspec.structs.replace(task, id=id, path=(*task.path, id))
-        ends = await self._write(task, longest, parent)
-        if ends is None:
+        times = await self._write(task, longest, parent)
+        if times is None:
             raise InvalidGrant("the parent task is not open any more")
-        return msgspec.structs.replace(task, ends=ends)
+        created, ends = times
+        return msgspec.structs.replace(task, created=created, ends=ends)
 
     async def join_default(self, agent: Agent, workload: str, registry: Registry) -> Task:
         """Return the open task of the agent's default type for this workload, opening one where there is none."""
@@ -144,7 +145,7 @@ class Tasks:
                 self._known.pop(next(iter(self._known)))
             self._known[task.id] = task
 
-    async def _write(self, task: Task, longest: int, parent: Task | None) -> int | None:
+    async def _write(self, task: Task, longest: int, parent: Task | None) -> tuple[int, int] | None:
         shard = shard_of(task.agent)
         keys = [key(shard, "task", task.id), key(shard, "tasks"), key(shard, "audit")]
         if parent is not None:
@@ -157,10 +158,10 @@ class Tasks:
             reason=task.type,
             said=task.purpose or None,
         )
-        ends: int | None = await self._store.run(
+        times: tuple[int, int] | None = await self._store.run(
             self._open, keys, [task.id, longest * 1000, self._audit.encode(record), *_fields(task)]
         )
-        return ends
+        return times
 
 
 _NOT_YOURS = "there is no open task of this id that is yours; declare one"

@@ -1,6 +1,9 @@
 """The broker as callers see it: requests over HTTP, in process, with the follower moved by the test."""
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -8,7 +11,7 @@ import httpx2
 from broker import private_key_file
 from broker.api.token import JWT_SPIFFE
 from scopes import jose
-from tests.broker.world import BOT, CRM_WORKLOAD, ISSUER, OTHER, World, write_files
+from tests.broker.world import BOT, CRM_WORKLOAD, ISSUER, OTHER, World, fake_backend
 from tests.scopes.tokens import compact, new_key
 
 STRANGER = "spiffe://development.test/agent/nobody"
@@ -20,19 +23,32 @@ FORM = "application/x-www-form-urlencoded"
 SCOPE = "crm:ticket/4711#read[subject]"
 
 
-def prepare(world_folder: Any) -> None:
+@asynccontextmanager
+async def opened(folder: Path, **changes: Any) -> AsyncIterator["Front"]:
+    """Open a broker on a store of its own; `changes` are of its world."""
+    backend = fake_backend()
+    add_operator(folder)
+    yield Front(World(folder, backend, **changes))
+    await backend.close()
+
+
+def add_operator(folder: Path) -> None:
     """Write an operator with the role `operator` beside those of the world."""
-    write_files(world_folder)
-    public = private_key_file.create(world_folder / "olga.jwk").public_jwk
+    public = private_key_file.create(folder / "olga.jwk").public_jwk
     key = ", ".join(f"{member} = {json.dumps(public[member])}" for member in ("kty", "crv", "x", "y"))
-    (world_folder / "registry" / "olga.toml").write_text(f'[operators.olga]\nroles = ["operator"]\nkeys = [{{ {key} }}]\n')
+    (folder / "registry").mkdir(exist_ok=True)
+    (folder / "registry" / "olga.toml").write_text(f'[operators.olga]\nroles = ["operator"]\nkeys = [{{ {key} }}]\n')
 
 
 class Front:
-    """Speaks HTTP to one worker. A caller is named: a workload, an operator, or `None` for nobody."""
+    """Speaks HTTP to one worker. A caller is named: a workload, an operator, or `None` for nobody.
+
+    The worker hears from the store before every request, as its follower's thread would have it; while `deaf` it does not.
+    """
 
     def __init__(self, world: World) -> None:
         self.world = world
+        self.deaf = False
         transport = httpx2.ASGITransport(app=world.broker.application())
         self.client = httpx2.AsyncClient(transport=transport, base_url=ISSUER)
 
@@ -43,14 +59,19 @@ class Front:
         assertion = self.world.operator_assertion(caller) if caller in OPERATORS else self.world.svid(WORKLOADS[caller])
         return {"Authorization": f"Bearer {assertion}"}
 
+    async def send(self, method: str, path: str, **sent: Any) -> httpx2.Response:
+        if not self.deaf:
+            self.world.follow()
+        return await self.client.request(method, path, **sent)
+
     async def get(self, path: str, caller: str | None = "admin", **headers: str) -> httpx2.Response:
-        return await self.client.get(path, headers={**self.bearer(caller), **headers})
+        return await self.send("GET", path, headers={**self.bearer(caller), **headers})
 
     async def post(self, path: str, body: Any = None, caller: str | None = "admin", **headers: str) -> httpx2.Response:
         """Send JSON: bytes as they are."""
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
-        return await self.client.post(
-            path, content=content, headers={"Content-Type": "application/json", **self.bearer(caller), **headers}
+        return await self.send(
+            "POST", path, content=content, headers={"Content-Type": "application/json", **self.bearer(caller), **headers}
         )
 
     def form(self, caller: str = "bot", **changes: str | None) -> dict[str, str]:
@@ -64,10 +85,10 @@ class Front:
         return {name: value for name, value in (good | changes).items() if value is not None}
 
     async def token(self, caller: str = "bot", **changes: str | None) -> httpx2.Response:
-        return await self.client.post("/oauth/token", data=self.form(caller, **changes))
+        return await self.send("POST", "/oauth/token", data=self.form(caller, **changes))
 
     async def raw_token(self, content: bytes, media_type: str = FORM) -> httpx2.Response:
-        return await self.client.post("/oauth/token", content=content, headers={"Content-Type": media_type})
+        return await self.send("POST", "/oauth/token", content=content, headers={"Content-Type": media_type})
 
     async def declare(self, caller: str = "bot", **changes: Any) -> httpx2.Response:
         return await self.post("/v1/tasks", {"type": "summarise-ticket", **changes}, caller)

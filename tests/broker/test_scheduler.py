@@ -86,7 +86,7 @@ async def test_a_job_that_raised_runs_again_the_next_time(world: World, monkeypa
 
     monkeypatch.setattr(world.broker.revocation, "settle", settle)
     world.broker.follower.start()
-    with caplog.at_level(logging.INFO, logger="broker.scheduler"):
+    with caplog.at_level(logging.DEBUG, logger="broker.scheduler"):
         world.broker.scheduler.start()
         try:
             await happens(lambda: len(runs) > 3)

@@ -3,17 +3,21 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
-from tests.broker.front import Front, prepare
-from tests.broker.world import World, fake_backend
+from tests.broker.front import Front, opened
 
 
 @pytest_asyncio.fixture
 async def front(tmp_path: Path) -> AsyncIterator[Front]:
-    prepare(tmp_path)
-    backend = fake_backend()
-    world = World(tmp_path, backend)
-    world.follow()
-    yield Front(world)
-    await backend.close()
+    """A broker of this test alone."""
+    async with opened(tmp_path) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Front]:
+    """A broker of a whole file, for tests that leave nothing behind which another one could see."""
+    async with opened(tmp_path_factory.mktemp("shared")) as made:
+        yield made

@@ -72,12 +72,14 @@ async def test_where_nothing_is_new_the_cursor_stays(front: Front) -> None:
         pytest.param("9" * 5000 + "-1.0", id="a time longer than Python reads"),
     ],
 )
-async def test_a_cursor_that_was_not_given_out_is_refused(front: Front, cursor: str) -> None:
-    assert problem_of(await front.get(f"/v1/audit/events?cursor={cursor}")) == (400, "invalid_request", "")
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_cursor_that_was_not_given_out_is_refused(shared: Front, cursor: str) -> None:
+    assert problem_of(await shared.get(f"/v1/audit/events?cursor={cursor}")) == (400, "invalid_request", "")
 
 
 @pytest.mark.parametrize(
     ("caller", "status"), [("admin", 200), ("watcher", 200), ("olga", 403), ("bot", 403), ("crm", 403), (None, 401)]
 )
-async def test_admins_and_auditors_read_the_audit(front: Front, caller: str | None, status: int) -> None:
-    assert (await front.get("/v1/audit/events", caller)).status_code == status
+@pytest.mark.asyncio(loop_scope="module")
+async def test_admins_and_auditors_read_the_audit(shared: Front, caller: str | None, status: int) -> None:
+    assert (await shared.get("/v1/audit/events", caller)).status_code == status

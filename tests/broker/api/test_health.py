@@ -16,17 +16,20 @@ async def test_a_worker_that_follows_the_store_is_ready(front: Front) -> None:
 
 
 async def test_a_worker_that_has_not_heard_from_the_store_is_alive_and_not_ready(front: Front) -> None:
+    front.world.follow()
+    front.deaf = True
     front.world.clock.advance(1_500)
     response = await front.get("/readyz", None)
     assert (response.status_code, response.headers["retry-after"]) == (503, "1")
     assert response.json()["status"] == "not ready"
     assert (await front.get("/healthz", None)).status_code == 200
-    front.world.follow()
+    front.deaf = False
     assert (await front.get("/readyz", None)).status_code == 200
 
 
 async def test_a_worker_that_never_heard_from_the_store_is_not_ready(tmp_path: Path) -> None:
     backend = fake_backend()
     front = Front(World(tmp_path, backend))
+    front.deaf = True
     assert (await front.get("/readyz", None)).status_code == 503
     await backend.close()

@@ -11,6 +11,7 @@ KEPT = ("crm:ticket/1#read[subject]", "crm:ticket/2#read[subject]", "crm:ticket/
 async def issued(
     front: Front, scope: str = "crm:ticket/4711#read[subject]", *, workload: str = BOT, task: str | None = None
 ) -> str:
+    front.world.follow()
     return (await front.world.issue(scope, workload=workload, task=task)).lease_id
 
 
@@ -39,8 +40,9 @@ async def test_no_token_is_in_any_answer(front: Front) -> None:
 
 
 @pytest.mark.parametrize("id", ["lse_01ARZ3NDEKTSV4RRFFQ69G5F00", "lse_x", "tsk_01ARZ3NDEKTSV4RRFFQ69G5F00", "%00", "x" * 500])
-async def test_an_unknown_lease_is_not_found(front: Front, id: str) -> None:
-    assert problem_of(await front.get(f"/v1/leases/{id}")) == (404, "not_found", "")
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_unknown_lease_is_not_found(shared: Front, id: str) -> None:
+    assert problem_of(await shared.get(f"/v1/leases/{id}")) == (404, "not_found", "")
 
 
 @pytest.mark.parametrize("path", ["/v1/leases", "/v1/leases/lse_01ARZ3NDEKTSV4RRFFQ69G5F00"])
@@ -53,13 +55,17 @@ async def test_an_unknown_lease_is_not_found(front: Front, id: str) -> None:
         ("crm", (403, "access_denied", "not_registered")),
     ],
 )
-async def test_only_operators_look_at_leases(front: Front, path: str, caller: str | None, answer: tuple[int, str, str]) -> None:
-    assert problem_of(await front.get(path, caller)) == answer
+@pytest.mark.asyncio(loop_scope="module")
+async def test_only_operators_look_at_leases(
+    shared: Front, path: str, caller: str | None, answer: tuple[int, str, str]
+) -> None:
+    assert problem_of(await shared.get(path, caller)) == answer
 
 
 @pytest.mark.parametrize("caller", ["admin", "olga", "watcher"])
-async def test_every_operator_looks_at_leases(front: Front, caller: str) -> None:
-    assert (await front.get("/v1/leases", caller)).status_code == 200
+@pytest.mark.asyncio(loop_scope="module")
+async def test_every_operator_looks_at_leases(shared: Front, caller: str) -> None:
+    assert (await shared.get("/v1/leases", caller)).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -146,9 +152,10 @@ async def test_a_lease_that_a_bulk_revocation_ended_is_live_no_more_before_anybo
         "?cursor=" + "9" * 5000 + ".0",
     ],
 )
-async def test_a_query_that_means_nothing_is_refused(front: Front, query: str) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_query_that_means_nothing_is_refused(shared: Front, query: str) -> None:
     """Numbers in other digits, too large for the store, or longer than Python reads are no cursor of ours."""
-    assert problem_of(await front.get(f"/v1/leases{query}")) == (400, "invalid_request", "")
+    assert problem_of(await shared.get(f"/v1/leases{query}")) == (400, "invalid_request", "")
 
 
 @pytest.mark.parametrize("query", ["", "&agent=support-bot", "&resource=crm:ticket"])
@@ -182,6 +189,8 @@ async def test_a_full_page_at_the_very_end_has_no_cursor_to_nowhere(front: Front
 
 async def test_a_worker_that_knows_nothing_new_lists_nothing(front: Front) -> None:
     """What is shown as live has to be so by a picture that is young enough."""
+    front.world.follow()
+    front.deaf = True
     front.world.clock.advance(1_500)
     response = await front.get("/v1/leases")
     assert problem_of(response) == (503, "temporarily_unavailable", "")

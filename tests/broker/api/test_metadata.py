@@ -6,9 +6,10 @@ from tests.broker.front import Front
 from tests.broker.world import ISSUER
 
 
-async def test_the_server_describes_itself(front: Front) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_server_describes_itself(shared: Front) -> None:
     """RFC 8414 §2."""
-    response = await front.get("/.well-known/oauth-authorization-server", None)
+    response = await shared.get("/.well-known/oauth-authorization-server", None)
     assert response.headers["content-type"] == "application/json"
     assert response.json() == {
         "issuer": ISSUER,
@@ -21,26 +22,30 @@ async def test_the_server_describes_itself(front: Front) -> None:
     }
 
 
-async def test_what_it_says_it_has_is_there(front: Front) -> None:
-    document = (await front.get("/.well-known/oauth-authorization-server", None)).json()
-    assert (await front.get(document["jwks_uri"].removeprefix(ISSUER), None)).status_code == 200
-    assert (await front.client.post(document["token_endpoint"].removeprefix(ISSUER))).status_code == 400
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_it_says_it_has_is_there(shared: Front) -> None:
+    document = (await shared.get("/.well-known/oauth-authorization-server", None)).json()
+    assert (await shared.get(document["jwks_uri"].removeprefix(ISSUER), None)).status_code == 200
+    assert (await shared.client.post(document["token_endpoint"].removeprefix(ISSUER))).status_code == 400
 
 
-async def test_the_token_keys_are_public_and_the_feeds_are_others(front: Front) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_token_keys_are_public_and_the_feeds_are_others(shared: Front) -> None:
     """`DESIGN.md` 3.10."""
-    tokens = (await front.get("/oauth/jwks.json", None)).json()["keys"]
-    feed = (await front.get("/v1/feed/keys", None)).json()["keys"]
+    tokens = (await shared.get("/oauth/jwks.json", None)).json()["keys"]
+    feed = (await shared.get("/v1/feed/keys", None)).json()["keys"]
     assert not {key["kid"] for key in tokens} & {key["kid"] for key in feed}
     for key in tokens + feed:
         assert key.keys() == {"kty", "crv", "x", "y", "kid", "alg", "use"}
 
 
 @pytest.mark.parametrize("path", ["/oauth/jwks.json", "/.well-known/oauth-authorization-server"])
-async def test_what_everybody_reads_may_be_kept_for_a_minute(front: Front, path: str) -> None:
-    assert (await front.get(path, None)).headers["cache-control"] == "public, max-age=60"
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_everybody_reads_may_be_kept_for_a_minute(shared: Front, path: str) -> None:
+    assert (await shared.get(path, None)).headers["cache-control"] == "public, max-age=60"
 
 
-async def test_key_sets_have_their_own_media_type(front: Front) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_key_sets_have_their_own_media_type(shared: Front) -> None:
     """RFC 7517 §8.5."""
-    assert (await front.get("/oauth/jwks.json", None)).headers["content-type"].startswith("application/jwk-set+json")
+    assert (await shared.get("/oauth/jwks.json", None)).headers["content-type"].startswith("application/jwk-set+json")

@@ -57,12 +57,13 @@ async def test_revoking_again_is_another_event(front: Front) -> None:
     ],
     ids=["nobody", "an agent", "a service", "a stranger", "an auditor"],
 )
-async def test_only_operators_who_may_revoke(front: Front, caller: str | None, answer: tuple[int, str, str]) -> None:
-    lease = (await front.token()).json()["lease_id"]
-    response = await front.post("/v1/revocations", {"selector": {"all": True}, "reason": "drill"}, caller)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_only_operators_who_may_revoke(shared: Front, caller: str | None, answer: tuple[int, str, str]) -> None:
+    lease = (await shared.token()).json()["lease_id"]
+    response = await shared.post("/v1/revocations", {"selector": {"all": True}, "reason": "drill"}, caller)
     assert problem_of(response) == answer
-    front.world.follow()
-    assert (await front.get(f"/v1/leases/{lease}")).json()["status"] == "live"
+    shared.world.follow()
+    assert (await shared.get(f"/v1/leases/{lease}")).json()["status"] == "live"
 
 
 @pytest.mark.parametrize("caller", ["admin", "olga"])
@@ -95,17 +96,19 @@ async def test_admins_and_operators_revoke(front: Front, caller: str) -> None:
         b'{"selector":{"agent":"a","agent":"support-bot"},"reason":"drill"}',
     ],
 )
-async def test_a_body_that_is_not_one_selector_with_a_reason_ends_nothing(front: Front, body: Any) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_body_that_is_not_one_selector_with_a_reason_ends_nothing(shared: Front, body: Any) -> None:
     """TRAPS 19: nothing is reported as revoked that was not; a typing error never ends more than was meant."""
-    lease = (await front.token()).json()["lease_id"]
-    assert problem_of(await front.post("/v1/revocations", body)) == (400, "invalid_request", "")
-    front.world.follow()
-    assert (await front.get(f"/v1/leases/{lease}")).json()["status"] == "live"
+    lease = (await shared.token()).json()["lease_id"]
+    assert problem_of(await shared.post("/v1/revocations", body)) == (400, "invalid_request", "")
+    shared.world.follow()
+    assert (await shared.get(f"/v1/leases/{lease}")).json()["status"] == "live"
 
 
-async def test_an_owner_of_nothing_is_not_found(front: Front) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_owner_of_nothing_is_not_found(shared: Front) -> None:
     body = {"selector": {"owner": "nobody@example.com"}, "reason": "drill"}
-    assert problem_of(await front.post("/v1/revocations", body)) == (404, "not_found", "")
+    assert problem_of(await shared.post("/v1/revocations", body)) == (404, "not_found", "")
 
 
 async def test_a_replayed_request_revokes_once(front: Front) -> None:
@@ -117,6 +120,8 @@ async def test_a_replayed_request_revokes_once(front: Front) -> None:
 
 async def test_without_the_store_nothing_is_said_to_be_revoked(front: Front) -> None:
     """TRAPS 19."""
+    front.world.follow()
+    front.deaf = True
     front.world.backend.client.connection_pool.connection_kwargs["server"].connected = False
     response = await front.post("/v1/revocations", {"selector": {"all": True}, "reason": "drill"})
     assert problem_of(response) == (503, "temporarily_unavailable", "")

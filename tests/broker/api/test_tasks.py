@@ -19,21 +19,23 @@ async def declared(front: Front, caller: str = "bot", **changes: Any) -> str:
     return str(response.json()["id"])
 
 
-async def test_an_agent_declares_a_task_and_is_shown_it(front: Front) -> None:
-    response = await front.declare(purpose="look <script>", resources=["crm:ticket/4711"], max_duration=60)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_agent_declares_a_task_and_is_shown_it(shared: Front) -> None:
+    response = await shared.declare(purpose="look <script>", resources=["crm:ticket/4711"], max_duration=60)
     assert response.status_code == 201
     task = response.json()
     assert (task["agent"], task["type"], task["status"]) == ("support-bot", "summarise-ticket", "open")
     assert (task["purpose"], task["resources"], task["path"]) == ("look <script>", ["crm:ticket/4711"], [task["id"]])
-    shown = (await front.get(f"/v1/tasks/{task['id']}", "bot")).json()
+    shown = (await shared.get(f"/v1/tasks/{task['id']}", "bot")).json()
     assert shown | {"created": 0} == task | {"created": 0}
     assert shown["ends"] - shown["created"] == 60
 
 
-async def test_a_child_stands_below_its_parent(front: Front) -> None:
-    parent = await declared(front)
-    child = await declared(front, parent=parent)
-    assert (await front.get(f"/v1/tasks/{child}", "bot")).json()["path"] == [parent, child]
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_child_stands_below_its_parent(shared: Front) -> None:
+    parent = await declared(shared)
+    child = await declared(shared, parent=parent)
+    assert (await shared.get(f"/v1/tasks/{child}", "bot")).json()["path"] == [parent, child]
 
 
 @pytest.mark.parametrize(
@@ -84,15 +86,17 @@ async def test_what_is_no_task_of_the_agent_is_not_opened(front: Front, body: An
 
 
 @pytest.mark.parametrize("media_type", ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", ""])
-async def test_a_body_says_that_it_is_json(front: Front, media_type: str) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_body_says_that_it_is_json(shared: Front, media_type: str) -> None:
     """TRAPS 27 and 28: what a page of another site can send without asking is refused."""
-    response = await front.post("/v1/tasks", {"type": "single-ticket"}, "bot", **{"Content-Type": media_type})
+    response = await shared.post("/v1/tasks", {"type": "single-ticket"}, "bot", **{"Content-Type": media_type})
     assert problem_of(response) == (400, "invalid_request", "")
 
 
-async def test_a_body_may_say_its_character_set(front: Front) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_body_may_say_its_character_set(shared: Front) -> None:
     media_type = {"Content-Type": "Application/JSON; charset=utf-8"}
-    assert (await front.post("/v1/tasks", {"type": "single-ticket"}, "bot", **media_type)).status_code == 201
+    assert (await shared.post("/v1/tasks", {"type": "single-ticket"}, "bot", **media_type)).status_code == 201
 
 
 @pytest.mark.parametrize(
@@ -105,8 +109,9 @@ async def test_a_body_may_say_its_character_set(front: Front) -> None:
     ],
     ids=["nobody", "an operator", "a workload that nobody registered", "a service"],
 )
-async def test_only_agents_declare_tasks(front: Front, caller: str | None, answer: tuple[int, str, str]) -> None:
-    assert problem_of(await front.post("/v1/tasks", {"type": "single-ticket"}, caller)) == answer
+@pytest.mark.asyncio(loop_scope="module")
+async def test_only_agents_declare_tasks(shared: Front, caller: str | None, answer: tuple[int, str, str]) -> None:
+    assert problem_of(await shared.post("/v1/tasks", {"type": "single-ticket"}, caller)) == answer
 
 
 SHOW = {"bot": True, "admin": True, "olga": True, "watcher": True, "other": False}
@@ -114,8 +119,9 @@ END = {"bot": True, "admin": True, "olga": True, "watcher": False, "other": Fals
 
 
 @pytest.mark.parametrize(("caller", "allowed"), SHOW.items())
-async def test_a_task_is_shown_to_its_agent_and_to_operators(front: Front, caller: str, allowed: bool) -> None:
-    response = await front.get(f"/v1/tasks/{await declared(front)}", caller)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_task_is_shown_to_its_agent_and_to_operators(shared: Front, caller: str, allowed: bool) -> None:
+    response = await shared.get(f"/v1/tasks/{await declared(shared)}", caller)
     if allowed:
         assert response.json()["agent"] == "support-bot"
     else:
@@ -123,35 +129,39 @@ async def test_a_task_is_shown_to_its_agent_and_to_operators(front: Front, calle
 
 
 @pytest.mark.parametrize(("caller", "allowed"), END.items())
-async def test_a_task_is_ended_by_its_agent_or_by_operators(front: Front, caller: str, allowed: bool) -> None:
-    task = await declared(front)
-    response = await front.post(f"/v1/tasks/{task}/complete", caller=caller)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_task_is_ended_by_its_agent_or_by_operators(shared: Front, caller: str, allowed: bool) -> None:
+    task = await declared(shared)
+    response = await shared.post(f"/v1/tasks/{task}/complete", caller=caller)
     if not allowed:
         assert problem_of(response) == DENIED
-    status = (await front.get(f"/v1/tasks/{task}", "bot")).json()["status"]
+    status = (await shared.get(f"/v1/tasks/{task}", "bot")).json()["status"]
     assert status == ("completed" if allowed else "open")
 
 
 @pytest.mark.parametrize("path", ["", "/complete"])
 @pytest.mark.parametrize("caller", [None, "stranger", "crm"])
-async def test_nobody_and_strangers_see_and_end_nothing(front: Front, path: str, caller: str | None) -> None:
-    task = await declared(front)
-    response = await (front.post if path else front.get)(f"/v1/tasks/{task}{path}", caller=caller)  # type: ignore[operator]
+@pytest.mark.asyncio(loop_scope="module")
+async def test_nobody_and_strangers_see_and_end_nothing(shared: Front, path: str, caller: str | None) -> None:
+    task = await declared(shared)
+    response = await (shared.post if path else shared.get)(f"/v1/tasks/{task}{path}", caller=caller)  # type: ignore[operator]
     assert problem_of(response) in (ANONYMOUS, (403, "access_denied", "not_registered"))
 
 
-async def test_a_persons_token_ends_nothing(front: Front) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_persons_token_ends_nothing(shared: Front) -> None:
     """TRAPS 12."""
-    task = await declared(front)
-    headers = {"Authorization": f"Bearer {front.human_token()}"}
-    assert problem_of(await front.post(f"/v1/tasks/{task}/complete", caller=None, **headers)) == ANONYMOUS
+    task = await declared(shared)
+    headers = {"Authorization": f"Bearer {shared.human_token()}"}
+    assert problem_of(await shared.post(f"/v1/tasks/{task}/complete", caller=None, **headers)) == ANONYMOUS
 
 
 @pytest.mark.parametrize(("verb", "outcome"), [("complete", "completed"), ("fail", "failed"), ("cancel", "cancelled")])
-async def test_a_task_ends_as_it_is_told_and_stays_so(front: Front, verb: str, outcome: str) -> None:
-    task = await declared(front)
-    assert (await front.post(f"/v1/tasks/{task}/{verb}", caller="bot")).json()["status"] == outcome
-    assert (await front.post(f"/v1/tasks/{task}/cancel", caller="bot")).json()["status"] == outcome
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_task_ends_as_it_is_told_and_stays_so(shared: Front, verb: str, outcome: str) -> None:
+    task = await declared(shared)
+    assert (await shared.post(f"/v1/tasks/{task}/{verb}", caller="bot")).json()["status"] == outcome
+    assert (await shared.post(f"/v1/tasks/{task}/cancel", caller="bot")).json()["status"] == outcome
 
 
 async def test_ending_a_task_ends_its_leases_and_its_children_before_the_answer(front: Front) -> None:
@@ -166,16 +176,18 @@ async def test_ending_a_task_ends_its_leases_and_its_children_before_the_answer(
 
 
 @pytest.mark.parametrize("verb", ["delete", "Complete", "completed", "complete%20", "tree"])
-async def test_an_unknown_verb_is_not_found_and_names_those_there_are(front: Front, verb: str) -> None:
-    task = await declared(front)
-    response = await front.post(f"/v1/tasks/{task}/{verb}", caller="bot")
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_unknown_verb_is_not_found_and_names_those_there_are(shared: Front, verb: str) -> None:
+    task = await declared(shared)
+    response = await shared.post(f"/v1/tasks/{task}/{verb}", caller="bot")
     assert problem_of(response) == (404, "not_found", "")
     assert "complete, fail, cancel" in response.json()["detail"]
 
 
-@pytest.mark.parametrize("id", [UNKNOWN, "tsk_x", "lse_01ARZ3NDEKTSV4RRFFQ69G5F00", "%ff", "..%2f..", "x" * 2000])
-async def test_an_unknown_task_is_not_found(front: Front, id: str) -> None:
-    for response in (await front.get(f"/v1/tasks/{id}"), await front.post(f"/v1/tasks/{id}/complete")):
+@pytest.mark.parametrize("id", [UNKNOWN, "tsk_x", "lse_01ARZ3NDEKTSV4RRFFQ69G5F00", "%ff", "x" * 2000])
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_unknown_task_is_not_found(shared: Front, id: str) -> None:
+    for response in (await shared.get(f"/v1/tasks/{id}"), await shared.post(f"/v1/tasks/{id}/complete")):
         assert problem_of(response)[:2] == (404, "not_found")
 
 
@@ -187,9 +199,10 @@ async def test_an_unknown_task_is_not_found(front: Front, id: str) -> None:
         ("GET", f"/v1/tasks/{UNKNOWN}/complete", {"POST"}),
     ],
 )
-async def test_another_method_is_refused_with_those_there_are(front: Front, method: str, path: str, allowed: set[str]) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_another_method_is_refused_with_those_there_are(shared: Front, method: str, path: str, allowed: set[str]) -> None:
     """RFC 9110 §15.5.6. Nothing ends by GET (TRAPS 28)."""
-    response = await front.client.request(method, path, headers=front.bearer("admin"))
+    response = await shared.send(method, path, headers=shared.bearer("admin"))
     assert problem_of(response) == (405, "invalid_request", "")
     assert allowed <= set(response.headers["allow"].split(", "))
 
@@ -210,8 +223,9 @@ async def test_operators_list_open_tasks(front: Front) -> None:
     ("caller", "answer"),
     [(None, ANONYMOUS), ("bot", (403, "access_denied", "not_an_operator")), ("crm", (403, "access_denied", "not_registered"))],
 )
-async def test_only_operators_list_tasks(front: Front, caller: str | None, answer: tuple[int, str, str]) -> None:
-    assert problem_of(await front.get("/v1/tasks", caller)) == answer
+@pytest.mark.asyncio(loop_scope="module")
+async def test_only_operators_list_tasks(shared: Front, caller: str | None, answer: tuple[int, str, str]) -> None:
+    assert problem_of(await shared.get("/v1/tasks", caller)) == answer
 
 
 async def test_more_tasks_than_a_page_holds_come_page_by_page_each_once(front: Front) -> None:

@@ -13,7 +13,7 @@ from broker.tasks import Declaration
 from scopes.keys import TOKEN_ALGORITHMS, KeySet
 from tests.broker.front import FORM, SCOPE, STRANGER, Front, claims_of, error_of
 from tests.broker.recorded import kinds_recorded
-from tests.broker.world import BOT, CRM, ISSUER, KB, OTHER
+from tests.broker.world import BOT, CRM, ISSUER, KB, OTHER, World
 
 REST_OF_A_FORM = {"scope": SCOPE, "client_assertion_type": JWT_SPIFFE}
 
@@ -35,8 +35,9 @@ def by_details(**changes: Any) -> dict[str, str | None]:
     return {"scope": None, "authorization_details": details(**changes)}
 
 
-async def test_an_agent_gets_a_token_and_hears_what_it_is_for(front: Front) -> None:
-    response = await front.token(scope="crm:ticket/4711#read[subject,description]")
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_agent_gets_a_token_and_hears_what_it_is_for(shared: Front) -> None:
+    response = await shared.token(scope="crm:ticket/4711#read[subject,description]")
     assert response.status_code == 200
     assert response.headers["cache-control"] == "no-store"
     body = response.json()
@@ -62,8 +63,9 @@ async def test_an_agent_gets_a_token_and_hears_what_it_is_for(front: Front) -> N
     assert claims["scope"] == body["scope"]
 
 
-async def test_no_refresh_token_ever(front: Front) -> None:
-    assert "refresh_token" not in (await front.token()).json()
+@pytest.mark.asyncio(loop_scope="module")
+async def test_no_refresh_token_ever(shared: Front) -> None:
+    assert "refresh_token" not in (await shared.token()).json()
 
 
 @pytest.mark.parametrize(
@@ -91,8 +93,9 @@ async def test_no_refresh_token_ever(front: Front) -> None:
         "parameters nobody knows (RFC 6749 §3.2)",
     ],
 )
-async def test_a_request_may_also_say(front: Front, changes: dict[str, str | None]) -> None:
-    response = await front.token(**changes)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_request_may_also_say(shared: Front, changes: dict[str, str | None]) -> None:
+    response = await shared.token(**changes)
     assert (response.status_code, response.json()["scope"]) == (200, SCOPE)
 
 
@@ -106,26 +109,30 @@ async def test_a_request_may_also_say(front: Front, changes: dict[str, str | Non
     ],
     ids=["shorter", "longer than the action", "of another action", "longer than that"],
 )
-async def test_a_longer_life_is_cut_and_a_shorter_one_granted(front: Front, changes: dict[str, str], seconds: int) -> None:
-    response = await front.token(**changes)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_longer_life_is_cut_and_a_shorter_one_granted(shared: Front, changes: dict[str, str], seconds: int) -> None:
+    response = await shared.token(**changes)
     assert response.json()["expires_in"] == seconds
 
 
-async def test_a_token_never_outlives_its_task(front: Front) -> None:
-    response = await front.token(task_declaration='{"type":"summarise-ticket","max_duration":30}')
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_token_never_outlives_its_task(shared: Front) -> None:
+    response = await shared.token(task_declaration='{"type":"summarise-ticket","max_duration":30}')
     assert response.json()["expires_in"] <= 30
 
 
-async def test_a_task_is_joined_by_its_id(front: Front) -> None:
-    task = (await front.declare()).json()["id"]
-    response = await front.token(task=task)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_task_is_joined_by_its_id(shared: Front) -> None:
+    task = (await shared.declare()).json()["id"]
+    response = await shared.token(task=task)
     assert response.json()["task_id"] == task
     assert claims_of(response.json()["access_token"])["txn"] == task
 
 
-async def test_a_declared_task_is_opened_in_the_same_call(front: Front) -> None:
-    response = await front.token(task_declaration='{"type":"single-ticket","purpose":"look","resources":["crm:ticket/4711"]}')
-    shown = (await front.get(f"/v1/tasks/{response.json()['task_id']}", "bot")).json()
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_declared_task_is_opened_in_the_same_call(shared: Front) -> None:
+    response = await shared.token(task_declaration='{"type":"single-ticket","purpose":"look","resources":["crm:ticket/4711"]}')
+    shown = (await shared.get(f"/v1/tasks/{response.json()['task_id']}", "bot")).json()
     assert (shown["type"], shown["purpose"], shown["resources"]) == ("single-ticket", "look", ["crm:ticket/4711"])
 
 
@@ -135,13 +142,15 @@ async def test_without_a_task_the_default_one_is_opened_and_joined_again(front: 
     assert first["lease_id"] != second["lease_id"]
 
 
-async def test_fields_are_granted_by_default_where_the_catalogue_says_so(front: Front) -> None:
-    assert (await front.token(scope="kb:article/1#read")).json()["scope"] == "kb:article/1#read"
+@pytest.mark.asyncio(loop_scope="module")
+async def test_fields_are_granted_by_default_where_the_catalogue_says_so(shared: Front) -> None:
+    assert (await shared.token(scope="kb:article/1#read")).json()["scope"] == "kb:article/1#read"
 
 
-async def test_the_published_key_verifies_the_token(front: Front) -> None:
-    token = (await front.token()).json()["access_token"]
-    document = (await front.get("/oauth/jwks.json", None)).content
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_published_key_verifies_the_token(shared: Front) -> None:
+    token = (await shared.token()).json()["access_token"]
+    document = (await shared.get("/oauth/jwks.json", None)).content
     keys = KeySet.parse(document, algorithms=TOKEN_ALGORITHMS)
     header = json.loads(base64.urlsafe_b64decode(token.split(".")[0] + "=="))
     assert keys.get(header["kid"]) is not None
@@ -189,12 +198,14 @@ INVALID_TARGET = (400, "invalid_target", "")
         ),
     ],
 )
-async def test_a_malformed_request_is_an_invalid_request(front: Front, changes: dict[str, str | None]) -> None:
-    assert error_of(await front.token(**changes)) == INVALID_REQUEST
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_malformed_request_is_an_invalid_request(shared: Front, changes: dict[str, str | None]) -> None:
+    assert error_of(await shared.token(**changes)) == INVALID_REQUEST
 
 
-async def test_an_agent_without_a_default_task_has_to_name_one(front: Front) -> None:
-    response = await front.token("other")
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_agent_without_a_default_task_has_to_name_one(shared: Front) -> None:
+    response = await shared.token("other")
     assert error_of(response) == INVALID_REQUEST
     assert "declare one" in response.json()["error_description"]
 
@@ -202,46 +213,52 @@ async def test_an_agent_without_a_default_task_has_to_name_one(front: Front) -> 
 @pytest.mark.parametrize(
     "grant", ["password", "authorization_code", "refresh_token", "urn:x:saml2-bearer", "CLIENT_CREDENTIALS"]
 )
-async def test_a_grant_that_nobody_knows_is_said_to_be_unsupported(front: Front, grant: str) -> None:
-    assert error_of(await front.token(grant_type=grant)) == (400, "unsupported_grant_type", "")
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_grant_that_nobody_knows_is_said_to_be_unsupported(shared: Front, grant: str) -> None:
+    assert error_of(await shared.token(grant_type=grant)) == (400, "unsupported_grant_type", "")
 
 
 @pytest.mark.parametrize(
     "name", ["grant_type", "scope", "client_assertion", "client_assertion_type", "task", "requested_ttl", "unknown"]
 )
 @pytest.mark.parametrize("same", [True, False], ids=["the same", "another"])
-async def test_a_parameter_twice_is_refused(front: Front, name: str, same: bool) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_parameter_twice_is_refused(shared: Front, name: str, same: bool) -> None:
     """TRAPS 27, RFC 6749 §3.2: which of them counts depends on the parser."""
-    form = {"task": "x", "requested_ttl": "5", "unknown": "x", **front.form()}
+    form = {"task": "x", "requested_ttl": "5", "unknown": "x", **shared.form()}
     content = urlencode([*form.items(), (name, form[name] if same else "other")])
-    assert error_of(await front.raw_token(content.encode())) == INVALID_REQUEST
+    assert error_of(await shared.raw_token(content.encode())) == INVALID_REQUEST
 
 
-async def test_a_resource_twice_is_an_invalid_target(front: Front) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_resource_twice_is_an_invalid_target(shared: Front) -> None:
     """RFC 8707 §2 would allow several; a token is for one service."""
-    content = urlencode([*front.form().items(), ("resource", CRM), ("resource", CRM)])
-    assert error_of(await front.raw_token(content.encode())) == INVALID_TARGET
+    content = urlencode([*shared.form().items(), ("resource", CRM), ("resource", CRM)])
+    assert error_of(await shared.raw_token(content.encode())) == INVALID_TARGET
 
 
 @pytest.mark.parametrize(
     "media_type",
     ["application/json", "text/plain", "multipart/form-data; boundary=x", "", "application/x-www-form-urlencodedx"],
 )
-async def test_only_a_form_is_read(front: Front, media_type: str) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_only_a_form_is_read(shared: Front, media_type: str) -> None:
     """TRAPS 27: another type than the contract's, with the bytes of a good form."""
-    assert error_of(await front.raw_token(urlencode(front.form()).encode(), media_type)) == INVALID_REQUEST
+    assert error_of(await shared.raw_token(urlencode(shared.form()).encode(), media_type)) == INVALID_REQUEST
 
 
-async def test_json_is_refused_at_the_token_endpoint(front: Front) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_json_is_refused_at_the_token_endpoint(shared: Front) -> None:
     """TRAPS 27, content-type confusion: also where it says that it is a form."""
-    content = json.dumps(front.form()).encode()
-    assert error_of(await front.raw_token(content, "application/json")) == INVALID_REQUEST
-    assert error_of(await front.raw_token(content)) == INVALID_REQUEST
+    content = json.dumps(shared.form()).encode()
+    assert error_of(await shared.raw_token(content, "application/json")) == INVALID_REQUEST
+    assert error_of(await shared.raw_token(content)) == INVALID_REQUEST
 
 
 @pytest.mark.parametrize("media_type", [FORM.upper(), f"{FORM}; charset=utf-8", f"{FORM} ;charset=x"])
-async def test_a_form_may_say_its_character_set(front: Front, media_type: str) -> None:
-    assert (await front.raw_token(urlencode(front.form()).encode(), media_type)).status_code == 200
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_form_may_say_its_character_set(shared: Front, media_type: str) -> None:
+    assert (await shared.raw_token(urlencode(shared.form()).encode(), media_type)).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -269,13 +286,15 @@ async def test_a_form_may_say_its_character_set(front: Front, media_type: str) -
         "zeros",
     ],
 )
-async def test_a_body_that_is_no_form_is_refused(front: Front, content: bytes) -> None:
-    assert error_of(await front.raw_token(content)) == INVALID_REQUEST
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_body_that_is_no_form_is_refused(shared: Front, content: bytes) -> None:
+    assert error_of(await shared.raw_token(content)) == INVALID_REQUEST
 
 
-async def test_a_huge_body_is_refused(front: Front) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_huge_body_is_refused(shared: Front) -> None:
     """TRAPS 27."""
-    status, error, _ = error_of(await front.raw_token(b"a=" + b"x" * 40_000))
+    status, error, _ = error_of(await shared.raw_token(b"a=" + b"x" * 40_000))
     assert (status, error) == (413, "invalid_request")
 
 
@@ -296,27 +315,31 @@ async def test_a_huge_body_is_refused(front: Front) -> None:
         pytest.param({"client_secret": "s", "client_assertion": None}, id="a secret"),
     ],
 )
-async def test_a_caller_who_proves_nothing_is_an_invalid_client(front: Front, changes: dict[str, str | None]) -> None:
-    response = await front.token(**changes)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_caller_who_proves_nothing_is_an_invalid_client(shared: Front, changes: dict[str, str | None]) -> None:
+    response = await shared.token(**changes)
     assert error_of(response) == INVALID_CLIENT
     assert response.headers["www-authenticate"] == "Bearer"
 
 
-async def test_an_assertion_in_the_header_is_no_client_assertion(front: Front) -> None:
-    form = front.form(client_assertion=None)
-    response = await front.client.post("/oauth/token", data=form, headers=front.bearer("bot"))
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_assertion_in_the_header_is_no_client_assertion(shared: Front) -> None:
+    form = shared.form(client_assertion=None)
+    response = await shared.send("POST", "/oauth/token", data=form, headers=shared.bearer("bot"))
     assert error_of(response) == INVALID_CLIENT
 
 
-async def test_an_operator_gets_no_token(front: Front) -> None:
-    assert error_of(await front.token(client_assertion=front.world.operator_assertion())) == INVALID_CLIENT
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_operator_gets_no_token(shared: Front) -> None:
+    assert error_of(await shared.token(client_assertion=shared.world.operator_assertion())) == INVALID_CLIENT
 
 
 @pytest.mark.parametrize(
     "task", ["tsk_x", "tsk_01ARZ3NDEKTSV4RRFFQ69G5F00", "lse_01ARZ3NDEKTSV4RRFFQ69G5F00", "x" * 9000, "tsk_\x00", "../tsk"]
 )
-async def test_an_unknown_task_is_an_invalid_grant(front: Front, task: str) -> None:
-    assert error_of(await front.token(task=task)) == INVALID_GRANT
+@pytest.mark.asyncio(loop_scope="module")
+async def test_an_unknown_task_is_an_invalid_grant(shared: Front, task: str) -> None:
+    assert error_of(await shared.token(task=task)) == INVALID_GRANT
 
 
 async def test_anothers_task_is_as_unknown_as_one_that_does_not_exist(front: Front) -> None:
@@ -348,9 +371,10 @@ async def test_a_child_of_anothers_task_is_an_invalid_grant(front: Front) -> Non
     assert error_of(await front.token(task_declaration=declaration)) == INVALID_GRANT
 
 
-async def test_a_workload_that_is_no_agent_is_an_unauthorized_client(front: Front) -> None:
-    assert error_of(await front.token("stranger")) == (400, "unauthorized_client", "")
-    assert error_of(await front.token("crm")) == (400, "unauthorized_client", "")
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_workload_that_is_no_agent_is_an_unauthorized_client(shared: Front) -> None:
+    assert error_of(await shared.token("stranger")) == (400, "unauthorized_client", "")
+    assert error_of(await shared.token("crm")) == (400, "unauthorized_client", "")
 
 
 async def test_an_agent_past_its_end_is_an_unauthorized_client(front: Front) -> None:
@@ -385,8 +409,9 @@ async def test_an_agent_past_its_end_is_an_unauthorized_client(front: Front) -> 
         pytest.param('"\\\u00e9\n', id="characters an error may not have"),
     ],
 )
-async def test_what_is_not_one_thing_of_the_catalogue_is_an_invalid_scope(front: Front, scope: str) -> None:
-    assert error_of(await front.token(scope=scope)) == INVALID_SCOPE
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_is_not_one_thing_of_the_catalogue_is_an_invalid_scope(shared: Front, scope: str) -> None:
+    assert error_of(await shared.token(scope=scope)) == INVALID_SCOPE
 
 
 @pytest.mark.parametrize(
@@ -421,9 +446,10 @@ async def test_what_is_not_one_thing_of_the_catalogue_is_an_invalid_scope(front:
         pytest.param("[" * 5000, id="a deep list"),
     ],
 )
-async def test_details_that_are_not_one_thing_are_invalid(front: Front, text: str) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_details_that_are_not_one_thing_are_invalid(shared: Front, text: str) -> None:
     """RFC 9396 §5."""
-    assert error_of(await front.token(scope=None, authorization_details=text)) == INVALID_DETAILS
+    assert error_of(await shared.token(scope=None, authorization_details=text)) == INVALID_DETAILS
 
 
 @pytest.mark.parametrize(
@@ -442,9 +468,10 @@ async def test_details_that_are_not_one_thing_are_invalid(front: Front, text: st
         pytest.param(by_details() | {"resource": KB}, id="a resource and a location that differ"),
     ],
 )
-async def test_what_is_for_no_service_or_another_is_an_invalid_target(front: Front, changes: dict[str, str | None]) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_is_for_no_service_or_another_is_an_invalid_target(shared: Front, changes: dict[str, str | None]) -> None:
     """RFC 8707 §2. A location that is not looked at would promise a token for somewhere else (TRAPS 14)."""
-    assert error_of(await front.token(**changes)) == INVALID_TARGET
+    assert error_of(await shared.token(**changes)) == INVALID_TARGET
 
 
 @pytest.mark.parametrize(
@@ -460,24 +487,25 @@ async def test_what_is_for_no_service_or_another_is_an_invalid_target(front: Fro
         pytest.param({"task_declaration": '{"type":"nothing"}'}, "outside_task_types", id="a task type that it may not run"),
     ],
 )
+@pytest.mark.asyncio(loop_scope="module")
 async def test_what_is_outside_the_ceiling_is_denied_with_its_reason(
-    front: Front, changes: dict[str, str | None], reason: str
+    shared: Front, changes: dict[str, str | None], reason: str
 ) -> None:
-    response = await front.token(**changes)
+    response = await shared.token(**changes)
     assert error_of(response) == (400, "access_denied", reason)
     assert response.json()["policies"] == []
 
 
-async def test_what_policy_refuses_is_denied_with_its_reason(front: Front) -> None:
-    response = await front.token(scope="crm:ticket/4711#draft[subject]")
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_policy_refuses_is_denied_with_its_reason(shared: Front) -> None:
+    response = await shared.token(scope="crm:ticket/4711#draft[subject]")
     assert error_of(response) == (400, "access_denied", "not_permitted")
 
 
 async def test_a_policy_that_forbids_is_named(front: Front) -> None:
     extra = front.world.folder / "policies" / "extra.cedar"
     extra.write_text('@id("not-this-one") forbid (principal, action, resource == Record::"crm:ticket/13");')
-    changed = Front(type(front.world)(front.world.folder, front.world.backend))
-    changed.world.follow()
+    changed = Front(World(front.world.folder, front.world.backend))
     response = await changed.token(scope="crm:ticket/13#read[subject]")
     assert error_of(response) == (400, "access_denied", "forbidden")
     assert response.json()["policies"] == ["not-this-one"]
@@ -521,6 +549,8 @@ async def test_too_many_leases_in_a_minute_are_refused_and_the_answer_says_for_h
 
 
 async def test_a_worker_that_has_not_heard_from_the_store_issues_nothing(front: Front) -> None:
+    front.world.follow()
+    front.deaf = True
     front.world.clock.advance(1_500)
     response = await front.token()
     assert error_of(response) == (503, "temporarily_unavailable", "")
@@ -531,11 +561,12 @@ async def test_a_store_that_cannot_be_reached_issues_nothing(front: Front) -> No
     """TRAPS 20: never a fall-back to memory."""
     server = front.world.backend.client.connection_pool.connection_kwargs["server"]
     assert isinstance(server, fakeredis.FakeServer)
-    server.connected = False
+    front.world.follow()
+    front.deaf, server.connected = True, False
     response = await front.token()
     assert error_of(response) == (503, "temporarily_unavailable", "")
     assert response.headers["retry-after"] == "1"
-    server.connected = True
+    front.deaf, server.connected = False, True
     assert (await front.token()).status_code == 200
 
 
@@ -553,17 +584,19 @@ async def test_an_error_nobody_foresaw_says_nothing_of_itself(front: Front, monk
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
-async def test_a_token_is_asked_for_by_post_only(front: Front, method: str) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_token_is_asked_for_by_post_only(shared: Front, method: str) -> None:
     """RFC 6749 §3.2; parameters in the URL would stand in every log."""
-    response = await front.client.request(method, "/oauth/token", params=front.form())
+    response = await shared.send(method, "/oauth/token", params=shared.form())
     status, error, _ = error_of(response)
     assert (status, error) == (405, "invalid_request")
     assert "POST" in response.headers["allow"]
 
 
-async def test_parameters_in_the_url_are_not_read(front: Front) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_parameters_in_the_url_are_not_read(shared: Front) -> None:
     """RFC 6749 §2.3.1."""
-    response = await front.client.post("/oauth/token", params=front.form(), content=b"", headers={"Content-Type": FORM})
+    response = await shared.send("POST", "/oauth/token", params=shared.form(), content=b"", headers={"Content-Type": FORM})
     assert error_of(response) == INVALID_REQUEST
 
 
@@ -571,17 +604,19 @@ async def test_parameters_in_the_url_are_not_read(front: Front) -> None:
     "changes",
     [{"client_assertion": "x.y.z"}, {"scope": "crm:ticket/1#read[email]"}, {"task": "tsk_x"}, {"client_id": "x"}],
 )
-async def test_no_answer_repeats_the_assertion(front: Front, changes: dict[str, str]) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_no_answer_repeats_the_assertion(shared: Front, changes: dict[str, str]) -> None:
     """I7."""
-    form = front.form(**changes)
-    response = await front.raw_token(urlencode(form).encode())
+    form = shared.form(**changes)
+    response = await shared.raw_token(urlencode(form).encode())
     assert not any(part and part in response.text for part in form["client_assertion"].split(".") if len(part) > 8)
 
 
-async def test_the_strangers_of_a_trusted_domain_are_told_nothing_of_agents(front: Front) -> None:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_strangers_of_a_trusted_domain_are_told_nothing_of_agents(shared: Front) -> None:
     """TRAPS 27: an unknown workload hears the same whatever it asks for."""
     answers = {
-        (await front.token("stranger", **changes)).text
+        (await shared.token("stranger", **changes)).text
         for changes in ({}, {"task": "tsk_x"}, {"scope": "nothing:x/1#read"}, {"client_id": STRANGER})
     }
     assert len(answers) == 1

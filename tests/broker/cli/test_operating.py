@@ -5,10 +5,12 @@ import signal
 
 import pytest
 
+from broker import private_key_file
 from broker.cli import audit
 from broker.client.answers import AuditRecord
+from scopes import jose
 from tests.broker.cli.served import Served
-from tests.broker.cli.typed import run, start
+from tests.broker.cli.typed import Terminal, run, start
 
 SUBJECT = "crm:ticket/4711#read[subject]"
 AUDIENCE = "https://crm.example.com"
@@ -108,6 +110,22 @@ def test_an_identity_can_be_looked_into_and_is_no_token_of_the_broker(served):
     svid = served.identity.read_text()
     assert run("token", "inspect", "-", "--json", entered=svid).document["claims"]["aud"] == [served.url]
     assert run("token", "inspect", "-", "--broker", served.url, entered=svid).code == 1
+
+
+def test_somebody_at_a_terminal_is_asked_to_paste_the_token(served):
+    done = run("token", "inspect", entered=Terminal(served.identity.read_text()))
+    assert done.err.startswith("Paste the token")
+    assert done.fields["sub"] == "spiffe://development.test/agent/support-bot"
+
+
+def test_a_token_of_another_issuer_is_not_of_this_broker_though_the_key_is_the_same(served):
+    other = f'"iss":"{served.url}"', '"iss":"https://other.example.com"'
+    payload = jose.read(served.act("token", "request", SUBJECT).out.strip(), types=frozenset({"at+jwt"})).unverified_payload
+    key = private_key_file.read(served.folder / "keys" / "token.jwk")
+    token = jose.write(payload.decode().replace(*other).encode(), type="at+jwt", key=key)
+    done = run("token", "inspect", token, "--broker", served.url)
+    assert done.code == 1
+    assert "another issuer" in done.err
 
 
 @pytest.mark.parametrize("text", ["", "abc", "a.b.c", "eyJhbGciOiJub25lIn0.W10.c2ln"])
@@ -347,7 +365,7 @@ def test_where_and_who_one_is_can_stand_in_the_environment(served, monkeypatch):
 @pytest.mark.parametrize(
     "command", [("lease", "list"), ("agent", "list"), ("audit", "tail"), ("revoke", "--all", "--reason", "x")]
 )
-def test_a_broker_that_is_not_there_is_exit_code_3(served, command):
+def test_a_broker_that_is_not_there_has_an_exit_code_of_its_own(served, command):
     done = run(*command, "--broker", "http://127.0.0.1:1", "--operator-key", str(served.key))
     assert (done.code, done.out) == (3, "")
     assert "broker serve" in done.err

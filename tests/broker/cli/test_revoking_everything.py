@@ -1,48 +1,37 @@
 """`broker revoke --all` at a terminal."""
 
-import io
-import sys
-
 import pytest
 
-from broker.cli import main, revoke
+from broker.cli import revoke
+from tests.broker.cli.typed import Terminal, run
+
+ALL = ("revoke", "--all", "--reason", "test")
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-class NobodyAsked(Exception):
-    pass
-
-
-@pytest.fixture
-def asked(monkeypatch):
+@pytest.fixture(autouse=True)
+def nobody_signs_in(monkeypatch):
     """Whoever gets as far as signing in would revoke."""
 
+    class SignedIn(Exception):
+        pass
+
     def sign_in(*_: object) -> None:
-        raise NobodyAsked
+        raise SignedIn
 
     monkeypatch.setattr(revoke.sign_in, "operator", sign_in)
 
-    def at_a_terminal(answer: str, *options: str) -> int:
-        monkeypatch.setattr(sys, "stdin", Terminal(answer))
-        with pytest.raises(SystemExit) as ended:
-            main(["revoke", "--all", "--reason", "test", *options])
-        return int(ended.value.code)
 
-    return at_a_terminal
-
-
-def test_it_is_asked_for_and_a_no_revokes_nothing(asked, capsys):
-    assert asked("n\n") == 1
-    captured = capsys.readouterr()
-    assert "Revoke everything?" in captured.err
-    assert "NobodyAsked" not in captured.err
+def test_it_is_asked_for_and_a_no_revokes_nothing():
+    done = run(*ALL, entered=Terminal("n\n"))
+    assert done.code == 1
+    assert "Revoke everything?" in done.err
+    assert "SignedIn" not in done.err
 
 
 @pytest.mark.parametrize(("answer", "options"), [("y\n", ()), ("", ("--yes",))])
-def test_a_yes_goes_on(asked, capsys, answer, options):
-    asked(answer, *options)
-    assert "NobodyAsked" in capsys.readouterr().err
+def test_a_yes_goes_on(answer, options):
+    assert "SignedIn" in run(*ALL, *options, entered=Terminal(answer)).err
+
+
+def test_a_script_is_not_asked():
+    assert "SignedIn" in run(*ALL).err

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from broker.cli.serve import STOP_TIMEOUT
 from scopes.clock import SystemClock
 from tests.broker.cli.served import Served, make
-from tests.broker.cli.typed import run
+from tests.broker.cli.typed import run, start
 from tests.broker.redis_server import free_port
 
 SUBJECT = "crm:ticket/4711#read[subject]"
@@ -59,6 +59,18 @@ def test_people_are_told_where_it_is_what_is_loaded_and_that_nothing_is_kept(tmp
     assert started == f"Agent Broker listens on {broker.url} (store: embedded, workers: 1, agents: 1, policies: 7).\n"
     done = broker.end()
     assert (done.code, done.out, done.err) == (0, "", "")
+
+
+def test_whoever_watches_the_feed_is_told_when_it_ends_and_looks_for_the_broker_again(tmp_path):
+    broker = Served(tmp_path / "broker").started()
+    watching = start(["feed", "watch", "--audience", AUDIENCE, "--broker", broker.url, "--json"])
+    snapshot = msgspec.json.decode(watching.stdout.readline())
+    assert (snapshot["type"], snapshot["aud"]) == ("snapshot", AUDIENCE)
+    assert msgspec.json.decode(watching.stdout.readline())["type"] == "message"
+    broker.end()
+    _, err = watching.communicate(timeout=30)
+    assert "The stream ended; connecting again." in err
+    assert watching.returncode == 3
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])

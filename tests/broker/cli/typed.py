@@ -42,12 +42,18 @@ class Ran(NamedTuple):
         return [msgspec.json.decode(line) for line in self.out.splitlines()]
 
 
-def run(*arguments: str, entered: str = "") -> Ran:
-    """Run a command in this process; `entered` is its standard input, which is no terminal."""
+class Terminal(io.StringIO):
+    """A standard input at which somebody sits."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def run(*arguments: str, entered: str | io.StringIO = "") -> Ran:
+    """Run a command in this process; `entered` is its standard input, which is no terminal unless it is a `Terminal`."""
     out, err = io.StringIO(), io.StringIO()
-    typed = pytest.MonkeyPatch()
-    with typed.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-        patch.setattr(sys, "stdin", io.StringIO(entered))
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        patch.setattr(sys, "stdin", io.StringIO(entered) if isinstance(entered, str) else entered)
         with pytest.raises(SystemExit) as ended:
             main(list(arguments))
     code = ended.value.code

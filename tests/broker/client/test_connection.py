@@ -134,7 +134,7 @@ def test_an_assertion_is_not_sent_in_the_clear_beyond_this_machine(url):
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8750", "http://localhost", "http://[::1]:80", "https://broker.example.com"])
 def test_these_addresses_are_spoken_to(url):
-    SyncConnection(f"{url}/").close()
+    assert SyncConnection(f"{url}/").address.url == url
 
 
 def test_a_proxy_is_not_between_two_processes_of_one_machine():
