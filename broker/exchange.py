@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import msgspec
+
 from broker.audit import Audit, Record
 from broker.errors import (
     AccessDenied,
@@ -25,7 +27,10 @@ from scopes.scope import Scope
 
 
 class TokenRequest(NamedTuple):
-    """What was asked for. `audience` is the `resource` parameter, `by_details` tells how the scope was spelled."""
+    """What was asked for. `audience` is the `resource` parameter, `by_details` tells how the scope was spelled.
+
+    Requests of one workload that are equal, their `idempotency_key` included, get the same task and lease.
+    """
 
     unverified_assertion: str
     scope: Scope
@@ -35,6 +40,15 @@ class TokenRequest(NamedTuple):
     audience: str | None = None
     ttl: int | None = None
     by_details: bool = False
+    idempotency_key: str | None = None
+
+    def seed(self, workload: str) -> bytes | None:
+        """Return what the ids of a repeatable request are made from, or `None` for one that is not."""
+        if self.idempotency_key is None:
+            return None
+        # All but the assertion, which a workload renews, and the scope in its one spelling.
+        _, scope, *rest = self
+        return msgspec.json.encode([workload, str(scope), *rest])
 
 
 class Exchange:
@@ -84,7 +98,7 @@ class Exchange:
         permit = self._decide(
             Question(agent, trust_domain(workload.id) or "", task, scope, entry, self._ttl(request, entry)), workload
         )
-        return await self._issuer.issue(permit, standpoint)
+        return await self._issuer.issue(permit, standpoint, seed=request.seed(workload.id))
 
     def _agent_of(self, workload: Workload, request: TokenRequest) -> Agent:
         agent = self._registry.agent_of(workload.id)
@@ -108,7 +122,8 @@ class Exchange:
         if request.task is not None:
             return await self._tasks.find_own(agent, request.task)
         if request.declaration is not None:
-            return await self._tasks.open(agent, workload.id, request.declaration, self._registry)
+            seed = request.seed(workload.id)
+            return await self._tasks.open(agent, workload.id, request.declaration, self._registry, seed=seed)
         return await self._tasks.join_default(agent, workload.id, self._registry)
 
     def _check_ceiling(self, scope: Scope, task: Task, entry: Entry) -> None:

@@ -4,10 +4,10 @@ import logging
 from typing import NamedTuple
 
 from broker.audit import Audit, Record
-from broker.errors import BrokerError, InvalidGrant, LimitReached, Unavailable
+from broker.errors import BrokerError, InvalidGrant, InvalidRequest, LimitReached, Unavailable
 from broker.feed.follower import Follower, Standpoint
 from broker.keys import Keys
-from broker.leases import LeaseRecord, Leases, Limits, NewLease, TaskClosed, Times
+from broker.leases import LeaseEnded, LeaseRecord, Leases, Limits, NewLease, TaskClosed, Written
 from broker.policy import Permit
 from broker.store import Store
 from scopes import claims as token_claims
@@ -47,25 +47,29 @@ class Issuer:
         self._clock = clock
         self._to_undo: set[str] = set()
 
-    async def issue(self, permit: Permit, standpoint: Standpoint) -> Issued:
-        """Issue what the permit says, decided at the standpoint.
+    async def issue(self, permit: Permit, standpoint: Standpoint, *, seed: bytes | None = None) -> Issued:
+        """Issue what the permit says, decided at the standpoint; with a seed, the lease that was issued for it before.
 
-        Raises `LimitReached`, `InvalidGrant` for a task that closed meanwhile, and `Unavailable` where something is not
-        certain or was overtaken by a revocation.
+        Raises `LimitReached`, `InvalidGrant` for a task that closed meanwhile, `InvalidRequest` for a seed whose lease has
+        ended, and `Unavailable` where something is not certain or was overtaken by a revocation.
         """
         self._check_key(standpoint)
-        lease = self._new_lease(permit, standpoint)
+        lease = self._new_lease(permit, standpoint, seed)
         try:
-            times = await self._leases.issue(lease)
-            claims = self._claims(permit, lease, times)
+            written = await self._leases.issue(lease)
+            claims = self._claims(permit, lease.id, written)
             self._check_still_true(claims, permit, standpoint)
             return self._signed(claims, permit)
         except TaskClosed:
             raise InvalidGrant("the task has ended; declare another") from None
+        except LeaseEnded:
+            raise InvalidRequest("the lease of this Idempotency-Key has ended; ask with another key") from None
         except LimitReached:
             raise
         except BaseException:  # whatever it was, and be it that the caller hung up: a lease without a token is undone
-            await self._undo(lease.id)
+            # A repeatable one stays: its token may be out already, and whoever asks again gets it.
+            if seed is None:
+                await self._undo(lease.id)
             raise
 
     async def finish_undoing(self) -> None:
@@ -75,10 +79,12 @@ class Issuer:
             await self._leases.end(ids, "undone")
             self._to_undo -= ids
 
-    def _new_lease(self, permit: Permit, standpoint: Standpoint) -> NewLease:
+    def _new_lease(self, permit: Permit, standpoint: Standpoint, seed: bytes | None) -> NewLease:
         question, picture = permit.question, standpoint.picture
         agent, task = question.agent, question.task
-        id = self._leases.new_id(agent.name, now=self._clock.now().wall)
+        # A lease of an earlier epoch is void, and one of another task another lease, so both are part of what repeats.
+        own_seed = b" ".join((seed, picture.epoch.encode(), task.id.encode())) if seed is not None else None
+        id = self._leases.new_id(agent.name, now=self._clock.now().wall, seed=own_seed)
         record = LeaseRecord(
             task=task.id,
             scope=str(question.scope),
@@ -106,18 +112,18 @@ class Issuer:
         )
         return NewLease(id, agent.name, record, question.ttl * 1000, limits, self._audit.encode(audit))
 
-    def _claims(self, permit: Permit, lease: NewLease, times: Times) -> Claims:
+    def _claims(self, permit: Permit, id: str, written: Written) -> Claims:
         question = permit.question
-        task, audience, record = question.task, question.entry.service.audience, lease.record
+        task, audience, record = question.task, question.entry.service.audience, written.record
         return Claims(
             iss=self._issuer,
             sub=task.subject,
             client_id=question.agent.name,
             aud=audience,
-            iat=times.issued,
-            nbf=times.issued,
-            exp=times.expires,
-            jti=lease.id,
+            iat=written.issued,
+            nbf=written.issued,
+            exp=written.expires,
+            jti=id,
             txn=task.path[0],
             scope=record.scope,
             authorization_details=(detail_of(question.scope, audience),),

@@ -1,5 +1,6 @@
 """ULIDs (github.com/ulid/spec): ids that sort by the time they were made, and carry a shard where asked to."""
 
+import hashlib
 import re
 import secrets
 
@@ -14,6 +15,11 @@ _SHIFTS = range(120, -1, -10)
 def new(now: int) -> str:
     """Make a ULID of the time `now`, in milliseconds since the Unix epoch."""
     return _text(now << 80 | secrets.randbits(80))
+
+
+def derived(seed: bytes) -> str:
+    """Make the one ULID that belongs to a seed; its time means nothing."""
+    return _text(int.from_bytes(hashlib.sha256(seed).digest()[:16]))
 
 
 def above(known: str, now: int) -> str:

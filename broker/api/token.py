@@ -21,6 +21,7 @@ FORM = "application/x-www-form-urlencoded"
 JWT_SPIFFE = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
 CLIENT_CREDENTIALS = "client_credentials"
 MAX_BODY = 32 * 1024
+MAX_KEY = 255
 _MAX_PARAMETER = 16 * 1024
 
 Parameters = dict[str, str]
@@ -33,8 +34,12 @@ class _Asked(NamedTuple):
 
 @post("/oauth/token", status_code=200)
 async def token(request: Request[Any, Any, Any], exchange: NamedDependency[Exchange]) -> Response[bytes]:
-    """Exchange an assertion and a task for a token (RFC 6749 §4.4, RFC 7523, RFC 9396)."""
-    issued = await exchange(parse(await _form(request)))
+    """Exchange an assertion and a task for a token (RFC 6749 §4.4, RFC 7523, RFC 9396).
+
+    With an `Idempotency-Key`, the same request of the same workload gets the same lease again while it lives.
+    """
+    asked = parse(await _form(request))._replace(idempotency_key=_idempotency_key(request))
+    issued = await exchange(asked)
     return Response(msgspec.json.encode(_answer(issued)), media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
@@ -61,6 +66,13 @@ def parse(parameters: Parameters) -> TokenRequest:
         ttl=_seconds(parameters.get("requested_ttl")),
         by_details=asked.location is not None,
     )
+
+
+def _idempotency_key(request: Request[Any, Any, Any]) -> str | None:
+    key: str | None = request.headers.get("idempotency-key")
+    if key is not None and not 1 <= len(key) <= MAX_KEY:
+        raise InvalidRequest(f"Idempotency-Key has 1 to {MAX_KEY} characters")
+    return key
 
 
 async def _form(request: Request[Any, Any, Any]) -> Parameters:

@@ -1,6 +1,6 @@
 """Leases: what is out, for whom, for which task, until when, and how it ended."""
 
-from broker.leases.leases import Leases, Limits, NewLease, TaskClosed
+from broker.leases.leases import LeaseEnded, Leases, Limits, NewLease, TaskClosed, Written
 from broker.leases.records import Lease, LeaseRecord, Times
 
-__all__ = ["Lease", "LeaseRecord", "Leases", "Limits", "NewLease", "TaskClosed", "Times"]
+__all__ = ["Lease", "LeaseEnded", "LeaseRecord", "Leases", "Limits", "NewLease", "TaskClosed", "Times", "Written"]

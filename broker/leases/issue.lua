@@ -1,13 +1,16 @@
--- Write one lease, count it, and record it, or do none of it. A lease id seen before changes nothing.
+-- Write one lease, count it, and record it, or do none of it. A lease id seen before changes nothing and is told as it is.
 -- KEYS lease, due, the agent's leases, the task's leases, task, audit, rate
 -- ARGV lease id, longest life in ms, lease, audit record, and the limits per minute, live and per task (0: none)
--- Returns 'issued' with the seconds of issue and expiry, or the reason why not with the milliseconds to wait.
+-- Returns 'issued' with the seconds of issue and expiry and the lease, or the reason why not with the ms to wait.
+local time = now()
 local known = redis.call('GET', KEYS[1])
 if known then
-  local issued, expires = string.match(known, '^(%d+) (%d+) ')
-  return {'issued', tonumber(issued), tonumber(expires)}
+  local issued, expires, body = string.match(known, '^(%d+) (%d+) live (.*)$')
+  if not issued or tonumber(expires) * 1000 <= time then
+    return {'lease_ended', 0}
+  end
+  return {'issued', tonumber(issued), tonumber(expires), body}
 end
-local time = now()
 local task = redis.call('HMGET', KEYS[5], 'status', 'ends', 'leases')
 if task[1] ~= 'open' or tonumber(task[2]) <= time then
   return {'task_closed', 0}
@@ -41,4 +44,4 @@ redis.call('ZADD', KEYS[3], expires * 1000, ARGV[1])
 redis.call('PEXPIRE', KEYS[3], 7200000)
 redis.call('ZADD', KEYS[4], expires * 1000, ARGV[1])
 redis.call('HINCRBY', KEYS[5], 'leases', 1)
-return {'issued', issued, expires}
+return {'issued', issued, expires, ARGV[3]}

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import msgspec
 
 from broker.errors import LimitReached, NotFound, Unavailable
-from broker.leases.records import LEASE, Ended, Lease, LeaseRecord, Times, parse
-from broker.store import Store, key, shard_of, shard_of_id, sharded_id
+from broker.leases.records import LEASE, Ended, Lease, LeaseRecord, parse
+from broker.store import Store, key, repeatable_id, shard_of, shard_of_id, sharded_id
 from broker.store.shards import SHARDS
 from scopes.revocations import Picture
 
@@ -36,6 +36,18 @@ class NewLease(NamedTuple):
     audit: bytes
 
 
+class Written(NamedTuple):
+    """A lease as it stands in the store; times are seconds. What was written before is told as it was written then."""
+
+    issued: int
+    expires: int
+    record: LeaseRecord
+
+
+class LeaseEnded(Exception):
+    """The lease that is to be repeated has ended."""
+
+
 class TaskClosed(Exception):
     """The task ended, or has no time left, while the lease was asked for."""
 
@@ -49,14 +61,16 @@ class Leases:
         self._issue, self._end, self._forget, self._list, self._due = (store.script("broker.leases", name) for name in names)
 
     @staticmethod
-    def new_id(agent: str, *, now: int) -> str:
-        """Make an id in the agent's shard."""
-        return sharded_id(LEASE, shard=shard_of(agent), now=now)
+    def new_id(agent: str, *, now: int, seed: bytes | None = None) -> str:
+        """Make an id in the agent's shard; from a seed, always the same one."""
+        shard = shard_of(agent)
+        return sharded_id(LEASE, shard=shard, now=now) if seed is None else repeatable_id(LEASE, shard=shard, seed=seed)
 
-    async def issue(self, lease: NewLease) -> Times:
+    async def issue(self, lease: NewLease) -> Written:
         """Write lease, counters and audit record in one atomic step, or none of them.
 
-        Raises `TaskClosed`, `LimitReached`, or `Unavailable` where it is not certain; to repeat it is safe.
+        To repeat it, with the same id, is safe and gives what was written first. Raises `TaskClosed`, `LimitReached`,
+        `LeaseEnded` for a repetition that comes too late, or `Unavailable` where it is not certain.
         """
         shard = shard_of(lease.agent)
         task = lease.record.task
@@ -75,12 +89,13 @@ class Leases:
             lease.audit,
             *lease.limits,
         ]
-        outcome, *numbers = await self._store.run(self._issue, keys, arguments)
+        outcome, *rest = await self._store.run(self._issue, keys, arguments)
         if outcome == b"issued":
-            return Times(*numbers)
-        if outcome == b"task_closed":
-            raise TaskClosed
-        name, wait = outcome.decode(), numbers[0]
+            issued, expires, body = rest
+            return Written(issued, expires, msgspec.json.decode(body, type=LeaseRecord))
+        if outcome in _REFUSALS:
+            raise _REFUSALS[outcome]
+        name, wait = outcome.decode(), rest[0]
         raise LimitReached(f"the limit {name} is reached", reason=name, retry_after=-(-wait // 1000))
 
     async def end(self, ids: Iterable[str], how: Ended) -> int:
@@ -151,6 +166,9 @@ class Leases:
             raise Unavailable("nothing is known yet about what has been revoked", retry_after=1)
         reply = await self._store.run(self._list, [index], [key(shard, ""), *which])
         return [parse(entry, now=reply[0], picture=picture) for entry in zip(*[iter(reply[1:])] * 5, strict=True)]
+
+
+_REFUSALS: dict[bytes, type[Exception]] = {b"task_closed": TaskClosed, b"lease_ended": LeaseEnded}
 
 
 def _by_shard(ids: Iterable[str]) -> dict[int, list[str]]:

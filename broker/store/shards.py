@@ -22,6 +22,11 @@ def sharded_id(prefix: str, *, shard: int, now: int) -> str:
     return f"{prefix}{ulid.new(now)[:-_DIGITS]}{shard:0{_DIGITS}}"
 
 
+def repeatable_id(prefix: str, *, shard: int, seed: bytes) -> str:
+    """Make an id of a shard from a seed: always the same one, and nobody else's."""
+    return f"{prefix}{ulid.derived(seed)[:-_DIGITS]}{shard:0{_DIGITS}}"
+
+
 def shard_of_id(id: str, prefix: str) -> int | None:
     """Return the shard an id carries, or `None` if it is no id of this kind."""
     digits = id[-_DIGITS:]

@@ -8,7 +8,7 @@ import msgspec
 from broker.audit import Audit, Record
 from broker.errors import AccessDenied, InvalidGrant, InvalidRequest, NotFound
 from broker.registry.registry import Agent, Registry
-from broker.store import Store, key, shard_of, shard_of_id, sharded_id
+from broker.store import Store, key, repeatable_id, shard_of, shard_of_id, sharded_id
 from broker.tasks.records import OPEN, TASK, Declaration, Task
 from broker.toml_file import nearest
 from scopes.claims import MAX_PATH
@@ -39,8 +39,10 @@ class Tasks:
         names = ("open", "ending", "close", "due", "forget")
         self._open, self._ending, self._close, self._due, self._forget = (store.script("broker.tasks", name) for name in names)
 
-    async def open(self, agent: Agent, workload: str, declaration: Declaration, registry: Registry) -> Task:
-        """Open a task of one of the agent's types, inside its parent if it names one.
+    async def open(
+        self, agent: Agent, workload: str, declaration: Declaration, registry: Registry, *, seed: bytes | None = None
+    ) -> Task:
+        """Open a task of one of the agent's types, inside its parent if it names one; with a seed, the one opened before.
 
         Raises `InvalidRequest`, `AccessDenied` for a type the agent may not run, `InvalidGrant` for a parent that is not
         open or not the agent's, `Unavailable`.
@@ -51,7 +53,8 @@ class Tasks:
         if parent is not None and len(parent.path) >= MAX_PATH:
             raise InvalidGrant(f"tasks nest at most {MAX_PATH} deep")
         task = _new(agent, workload, declaration, parent)
-        id = sharded_id(TASK, shard=shard_of(agent.name), now=self._clock.now().wall)
+        shard, now = shard_of(agent.name), self._clock.now().wall
+        id = sharded_id(TASK, shard=shard, now=now) if seed is None else repeatable_id(TASK, shard=shard, seed=seed)
         task = msgspec.structs.replace(task, id=id, path=(*task.path, id))
         times = await self._write(task, longest, parent)
         if times is None:

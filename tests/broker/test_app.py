@@ -1,6 +1,7 @@
 """The composition: files in, an application out; wrong files say what is wrong, and the embedded store exists once."""
 
 import asyncio
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -76,6 +77,35 @@ def test_without_a_redis_url_the_store_is_inside_the_process_and_exists_once(fol
         app.connect(settled)
     assert "redis_url" in str(refused.value)
     first.follower.close()
+
+
+def test_whether_the_embedded_store_is_free_can_be_asked_without_taking_it(folder: Path) -> None:
+    settled = configured(folder).settings
+    for _ in range(2):
+        app.check_free(settled)
+    stores = app.connect(settled)
+    with pytest.raises(ConfigurationError):
+        app.check_free(settled)
+    stores.follower.close()
+
+
+async def test_a_worker_that_is_told_to_stop_ends_its_streams_and_lets_its_server_stop(folder: Path) -> None:
+    """The server waits for its streams, which never end by themselves."""
+    told: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
+    frames: list[bytes] = []
+    configuration = configured(folder)
+    broker = Broker(configuration, app.connect(configuration.settings), clock=SystemClock())
+    try:
+        async with broker.running(None):  # type: ignore[arg-type]
+            await asyncio.to_thread(eventually, broker.follower.is_current)
+            broker.streams.join(CRM, frames.append)
+            signal.raise_signal(signal.SIGTERM)
+            await asyncio.to_thread(eventually, lambda: b"" in frames)
+    finally:
+        mine = signal.signal(signal.SIGTERM, before)
+    assert told == [signal.SIGTERM]
+    assert mine is not before
 
 
 async def test_the_embedded_store_issues_and_revokes_with_all_its_threads_running(folder: Path) -> None:

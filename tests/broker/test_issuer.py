@@ -189,6 +189,15 @@ async def test_whatever_ends_a_token_ends_it_while_it_is_being_issued(world: Wor
     assert await statuses(world) == ["undone"]
 
 
+async def test_when_the_key_that_signs_tokens_is_revoked_nothing_is_written_any_more(world: World) -> None:
+    """No verifier would take what it signs, at whatever position (TRAPS 6)."""
+    await world.revoke(key=world.broker.keys.token.kid)
+    world.follow()
+    with pytest.raises(Unavailable):
+        await world.issue()
+    assert await statuses(world) == []
+
+
 async def test_a_revocation_of_something_else_holds_nobody_up(world: World, monkeypatch) -> None:
     async def revoke() -> None:
         await world.revoke(agent="other-bot")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.broker.cli.served import Served
+from tests.broker.cli.typed import ROOT
 from tests.broker.redis_server import RedisServer
 
 _VARIABLES = ("CONFIG", "URL", "OPERATOR", "OPERATOR_KEY", "IDENTITY_FILE", "ISSUER", "LISTEN", "REDIS_URL")
@@ -20,6 +21,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "home"
     folder.mkdir()
     monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.chdir(tmp_path)
     return folder
 

@@ -248,6 +248,14 @@ async def test_a_new_epoch_ends_every_stream(world: World) -> None:
     assert {listener.frames[-1] for listener in listeners} == {b""}
 
 
+async def test_a_worker_that_stops_ends_every_stream_also_those_that_come_too_late(world: World) -> None:
+    listener = Listener(world)
+    world.broker.streams.close()
+    assert listener.frames == [b""]
+    late = Listener(world, KB)
+    assert late.frames == [b""]
+
+
 async def test_a_verifier_of_the_old_epoch_moves_to_the_new_one_by_its_snapshot(world: World) -> None:
     verifier = Listener(world).picture
     for name in world.backend.client.keys("ab:*"):

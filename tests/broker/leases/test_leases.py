@@ -31,7 +31,7 @@ async def test_a_lease_is_written_with_its_times_and_found_again(world: World) -
     lease = new_lease(world, task)
     times = await world.broker.leases.issue(lease)
     found = await world.broker.leases.find(lease.id, picture_of(world))
-    assert found.times == times
+    assert found.times == times[:2]
     assert times.expires - times.issued == 300
     assert (found.agent, found.workload, found.path, found.status) == ("support-bot", task.workload, task.path, "live")
     assert str(found.scope) == "crm:ticket/4711#read[subject]"
