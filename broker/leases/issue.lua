@@ -7,7 +7,7 @@ local known = redis.call('GET', KEYS[1])
 if known then
   local issued, expires, body = string.match(known, '^(%d+) (%d+) live (.*)$')
   if not issued or tonumber(expires) * 1000 <= time then
-    return {'lease_ended', 0}
+    return {'ended', 0}
   end
   return {'issued', tonumber(issued), tonumber(expires), body}
 end

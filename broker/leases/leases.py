@@ -168,7 +168,7 @@ class Leases:
         return [parse(entry, now=reply[0], picture=picture) for entry in zip(*[iter(reply[1:])] * 5, strict=True)]
 
 
-_REFUSALS: dict[bytes, type[Exception]] = {b"task_closed": TaskClosed, b"lease_ended": LeaseEnded}
+_REFUSALS: dict[bytes, type[Exception]] = {b"task_closed": TaskClosed, b"ended": LeaseEnded}
 
 
 def _by_shard(ids: Iterable[str]) -> dict[int, list[str]]:

@@ -140,6 +140,12 @@ async def test_any_form_at_the_token_endpoint(shared: Front, form: dict[str, str
     check_token_answer(await shared.raw_token(urlencode(form).encode()), svid)
 
 
+@given(key=st.binary(max_size=40), asked=st.sampled_from([SCOPE, "kb:article/1#read"]))
+async def test_any_idempotency_key(shared: Front, key: bytes, asked: str) -> None:
+    headers = {b"Idempotency-Key": key}
+    check_token_answer(await shared.send("POST", "/oauth/token", data=shared.form(scope=asked), headers=headers))
+
+
 @settings(max_examples=100)
 @given(
     content=st.binary(max_size=200) | st.text(max_size=100).map(str.encode),

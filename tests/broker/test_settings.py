@@ -55,6 +55,12 @@ def test_where_the_file_is_and_whom_it_trusts_is_not_for_the_environment(tmp_pat
     assert [source.trust_domain for source in loaded.trust.spiffe] == ["prod.example.com"]
 
 
+def test_the_folder_is_not_to_be_configured(tmp_path: Path) -> None:
+    """It would be overwritten by the file's own, silently."""
+    (found,) = problems_of(tmp_path, 'folder = "/elsewhere"\n')
+    assert "unknown key 'folder'" in found
+
+
 def test_a_missing_file_names_the_command_that_makes_one(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="broker init DIR"):
         settings.load(tmp_path / "broker.toml", environment={})

@@ -41,6 +41,12 @@ def test_a_ulid_above_another_sorts_above_it_whatever_the_clock_says(known_at: i
     assert ulid.above(known, now) > known
 
 
+@given(st.binary(max_size=40), st.binary(max_size=40))
+def test_a_derived_ulid_is_one_and_belongs_to_its_seed_alone(one: bytes, other: bytes) -> None:
+    assert SPELLING.fullmatch(ulid.derived(one))
+    assert (ulid.derived(one) == ulid.derived(other)) is (one == other)
+
+
 def test_above_nothing_is_a_ulid_of_its_time() -> None:
     assert ulid.above("", 1469922850259)[:10] == "01ARZ3NDEK"
 

@@ -157,6 +157,45 @@ async def test_the_published_key_verifies_the_token(shared: Front) -> None:
     assert (header["typ"], header["alg"]) == ("at+jwt", "ES256")
 
 
+async def keyed(front: Front, key: str, caller: str = "bot", **changes: str | None) -> Any:
+    """Ask for a token with an `Idempotency-Key`."""
+    task = {} if caller == "bot" else {"task_declaration": '{"type":"summarise-ticket"}'}
+    form = front.form(caller, **{**task, **changes})
+    return await front.send("POST", "/oauth/token", data=form, headers={"Idempotency-Key": key})
+
+
+async def test_the_same_request_with_the_same_key_gets_the_same_lease(front: Front) -> None:
+    """`WIRE.md`: the same caller, key and parameters; the assertion may be a new one."""
+    first = (await keyed(front, "k")).json()
+    front.world.advance(1_000)
+    assert (await keyed(front, "k")).json()["lease_id"] == first["lease_id"]
+    assert len((await front.get("/v1/leases")).json()["leases"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "caller", "changes"),
+    [
+        ("other", "bot", {}),
+        ("k", "other", {}),
+        ("k", "bot", {"scope": "crm:ticket/12#read[subject]"}),
+        ("k", "bot", {"requested_ttl": "10"}),
+        ("k", "bot", {"task_declaration": '{"type":"single-ticket"}'}),
+    ],
+    ids=["another key", "another caller", "another scope", "another life", "another task"],
+)
+async def test_any_other_request_gets_a_lease_of_its_own(front: Front, key: str, caller: str, changes: dict[str, str]) -> None:
+    """A key that somebody else knows, or that is used again, is no way to another's lease."""
+    first = (await keyed(front, "k")).json()
+    second = (await keyed(front, key, caller, **changes)).json()
+    assert second["lease_id"] != first["lease_id"]
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize(("length", "status"), [(0, 400), (1, 200), (255, 200), (256, 400)])
+async def test_a_key_has_a_length(shared: Front, length: int, status: int) -> None:
+    assert (await keyed(shared, "k" * length)).status_code == status
+
+
 INVALID_REQUEST = (400, "invalid_request", "")
 INVALID_CLIENT = (401, "invalid_client", "")
 INVALID_GRANT = (400, "invalid_grant", "")

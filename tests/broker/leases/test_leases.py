@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from broker.errors import LimitReached, NotFound, Unavailable
-from broker.leases import Leases, Limits, TaskClosed
+from broker.leases import LeaseEnded, Leases, Limits, TaskClosed
 from broker.leases.leases import KEPT_AFTER_END
 from broker.store import key, shard_of, shard_of_id
 from scopes.revocations import Picture
@@ -76,6 +76,32 @@ async def test_a_lease_written_twice_is_written_and_counted_once(world: World) -
     assert await world.broker.leases.issue(lease) == first
     assert await world.broker.leases.count_live(lease.record.epoch, "support-bot") == 1
     assert (await kinds_recorded(world)).count("token.issued") == 1
+
+
+@pytest.mark.parametrize("how", ["revoked", "undone", "expired"])
+async def test_a_lease_that_has_ended_is_not_written_again(world: World, how: str) -> None:
+    """Nothing un-revokes (`DESIGN.md` I4): whoever repeats a request too late does not get its token back."""
+    lease = await written(world, await world.declare())
+    await world.broker.leases.end([lease.id], how)
+    with pytest.raises(LeaseEnded):
+        await world.broker.leases.issue(lease)
+    assert await status_of(world, lease) == how
+
+
+async def test_a_lease_whose_time_is_over_is_not_written_again_though_nobody_swept_it(world: World) -> None:
+    lease = await written(world, await world.declare(), longest=5_000)
+    world.advance(5_000)
+    with pytest.raises(LeaseEnded):
+        await world.broker.leases.issue(lease)
+
+
+async def test_a_lease_ended_while_it_is_written_again_is_never_live_afterwards(world: World) -> None:
+    lease = await written(world, await world.declare())
+    attempts = [world.broker.leases.issue(lease) for _ in range(20)]
+    ending = world.broker.leases.end([lease.id], "revoked")
+    await asyncio.gather(*attempts[:10], ending, *attempts[10:], return_exceptions=True)
+    assert await status_of(world, lease) == "revoked"
+    assert await world.broker.leases.count_live(lease.record.epoch) == 0
 
 
 async def test_the_same_lease_written_many_times_at_once_is_one(world: World) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.errors import AccessDenied
@@ -172,6 +172,7 @@ TANGLED = (
 )
 
 
+@settings(max_examples=50)
 @given(st.lists(st.tuples(QUESTIONS, st.integers(0, 23)), min_size=1, max_size=12), st.booleans())
 def test_decisions_remembered_are_those_of_a_policy_that_remembers_nothing(
     tmp_path_factory: pytest.TempPathFactory, asked: list[tuple[dict[str, Any], int]], names_record: bool

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.store import feed_key, key, shard_of, shard_of_id, sharded_id
+from broker.store import feed_key, key, repeatable_id, shard_of, shard_of_id, sharded_id
 from broker.store.shards import SHARDS
 
 NOW = 1_795_318_537_000
@@ -60,3 +60,14 @@ def test_keys_of_a_shard_and_of_the_feed_are_each_in_one_slot():
 
 def test_all_shards_have_a_name_in_the_digits_of_an_id():
     assert SHARDS <= 100
+
+
+@given(st.integers(0, SHARDS - 1), st.binary())
+def test_an_id_made_from_a_seed_is_always_the_same_and_carries_its_shard(shard, seed):
+    made = repeatable_id("lse_", shard=shard, seed=seed)
+    assert made == repeatable_id("lse_", shard=shard, seed=seed)
+    assert shard_of_id(made, "lse_") == shard
+
+
+def test_ids_of_different_seeds_differ():
+    assert len({repeatable_id("lse_", shard=7, seed=b"%d" % number) for number in range(1_000)}) == 1_000
