@@ -9,8 +9,7 @@ import msgspec
 from broker.audit import Audit, Record
 from broker.callers import Caller
 from broker.errors import InvalidRequest, NotFound
-from broker.feed import events
-from broker.feed.events import NewEvent
+from broker.feed.event import NewEvent, new_event
 from broker.feed.follower import Follower
 from broker.feed.log import Log
 from broker.leases import Lease, Leases
@@ -143,7 +142,7 @@ class Revocation:
         else:
             audiences = self._audiences([lease.scope.resource.service for lease in leases]) if leases else None
         expires = max((lease.times.expires * 1000 for lease in leases), default=None)
-        return events.new(kind, value, now=self._clock.now().wall, expires=expires, audiences=audiences)
+        return new_event(kind, value, now=self._clock.now().wall, expires=expires, audiences=audiences)
 
     async def _matched(self, kind: str, value: str, picture: Picture) -> int | None:
         if kind == "agent":

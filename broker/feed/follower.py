@@ -11,7 +11,7 @@ import msgspec
 from broker import ulid
 from broker.errors import Unavailable
 from broker.feed.epoch_file import EpochFile
-from broker.feed.events import NewEvent
+from broker.feed.event import NewEvent
 from broker.feed.log import KEYS
 from broker.feed.streams import LiveEvent, Streams
 from broker.store import SyncStore, feed_key

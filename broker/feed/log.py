@@ -6,7 +6,7 @@ from typing import NamedTuple
 import msgspec
 
 from broker.errors import Unavailable
-from broker.feed.events import NewEvent
+from broker.feed.event import NewEvent
 from broker.store import Store, feed_key
 
 KEYS = tuple(feed_key(part) for part in ("epoch", "log", "live", "ends"))

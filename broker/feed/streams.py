@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from broker.feed.events import NewEvent
+from broker.feed.event import NewEvent
 from scopes import jose
 from scopes.keys import SigningKey
 from scopes.revocations import MESSAGE_TYPE, SNAPSHOT_TYPE, Message, Picture, Place, Snapshot

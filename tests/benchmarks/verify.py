@@ -1,4 +1,4 @@
-"""What a verification costs, against the bare signature check of the same run: python -m tests.benchmarks.verify
+"""What a verification costs, against the bare signature check of the same run. Run: python -m tests.benchmarks.verify.
 
 Prints the best of several rounds, since all else on a machine only ever makes a round slower, and the medians beside it.
 """

@@ -9,7 +9,7 @@ import pytest
 
 from broker.errors import InvalidGrant, LimitReached, Unavailable
 from broker.exchange import TokenRequest
-from broker.feed import events
+from broker.feed.event import new_event
 from broker.feed.follower import Standpoint
 from broker.leases import Lease
 from broker.policy import Permit, Question
@@ -177,7 +177,7 @@ async def test_a_revocation_that_this_worker_has_not_heard_of_still_ends_the_tok
     ("kind", "value"), [("agent", "support-bot"), ("all", ""), ("resource", "crm:ticket"), ("instance", BOT), ("key", None)]
 )
 async def test_whatever_ends_a_token_ends_it_while_it_is_being_issued(world: World, monkeypatch, kind: str, value: str) -> None:
-    event = events.new(kind, value if value is not None else world.broker.keys.token.kid, now=world.clock.now().wall)
+    event = new_event(kind, value if value is not None else world.broker.keys.token.kid, now=world.clock.now().wall)
 
     async def commit() -> None:
         await world.broker.log.append(world.broker.streams.picture.epoch, [event])

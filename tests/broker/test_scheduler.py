@@ -70,6 +70,7 @@ async def test_once_started_the_jobs_run_by_themselves(world: World) -> None:
     finally:
         world.broker.scheduler.close()
         world.broker.follower.close()
+    assert await world.broker.leases.count_live(world.broker.streams.picture.epoch) == 0
 
 
 async def test_a_job_that_raised_runs_again_the_next_time(world: World, monkeypatch, caplog) -> None:

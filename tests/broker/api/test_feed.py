@@ -8,7 +8,7 @@ import pytest
 from litestar import Litestar
 
 from broker.api import feed
-from broker.feed import events
+from broker.feed.event import new_event
 from broker.feed.streams import HEARTBEAT
 from scopes import jose, revocations
 from scopes.keys import TOKEN_ALGORITHMS, KeySet
@@ -31,7 +31,7 @@ def app(world: World) -> Litestar:
 
 
 async def commit(world: World, value: str = "support-bot") -> None:
-    event = events.new("agent", value, now=world.clock.now().wall)
+    event = new_event("agent", value, now=world.clock.now().wall)
     await world.broker.log.append(world.broker.streams.picture.epoch, [event])
     world.follow()
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from broker.errors import Unavailable
-from broker.feed import events
 from broker.feed.epoch_file import EpochFile
+from broker.feed.event import new_event
 from broker.store import feed_key
 from scopes.claims import TOKEN_TYPE, decode
 from scopes.jose import read
@@ -42,7 +42,7 @@ def put_back(world: World, copy: dict[bytes, bytes]) -> None:
 
 
 async def commit(world: World, value: str = "support-bot") -> str:
-    event = events.new("agent", value, now=world.clock.now().wall)
+    event = new_event("agent", value, now=world.clock.now().wall)
     await world.broker.log.append(epoch_of(world), [event])
     return event.id
 

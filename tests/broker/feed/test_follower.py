@@ -8,8 +8,7 @@ import msgspec
 import pytest
 
 from broker.errors import Unavailable
-from broker.feed import events
-from broker.feed.events import NewEvent
+from broker.feed.event import NewEvent, new_event
 from broker.feed.follower import MAX_AGE
 from broker.store import feed_key
 from scopes.clock import Instant, SystemClock
@@ -44,7 +43,7 @@ def time_of(world: World) -> int:
 
 
 def event(world: World, value: str = "support-bot") -> NewEvent:
-    return events.new("agent", value, now=world.clock.now().wall)
+    return new_event("agent", value, now=world.clock.now().wall)
 
 
 async def commit(world: World, count: int = 1) -> None:
@@ -233,9 +232,10 @@ async def test_an_event_reaches_a_worker_without_waiting_for_its_beat(world: Wor
     try:
         eventually(world.broker.follower.is_current)
         await commit(neighbour)
-        eventually(lambda: known(world) == [1])
+        eventually(lambda: picture_of(world).seq == 1)
     finally:
         world.broker.follower.close()
+    assert known(world) == [1]
 
 
 def test_a_follower_in_its_thread_stays_current_until_it_is_closed(world: World) -> None:

@@ -5,8 +5,7 @@ import asyncio
 import pytest
 
 from broker.errors import Unavailable
-from broker.feed import events
-from broker.feed.events import NewEvent
+from broker.feed.event import GRACE, NewEvent, new_event
 from broker.store import feed_key
 from tests.broker.redis_server import RedisServer
 from tests.broker.world import World
@@ -16,7 +15,7 @@ HOUR = 3_600_000
 
 def event(world: World, value: str = "support-bot", *, expires: int = HOUR) -> NewEvent:
     now = world.clock.now().wall
-    return events.new("agent", value, now=now, expires=now + expires)
+    return new_event("agent", value, now=now, expires=now + expires)
 
 
 def epoch_of(world: World) -> str:
@@ -90,7 +89,7 @@ async def test_an_event_leaves_the_live_set_when_it_can_hit_no_token_any_more(wo
     """A revocation index that is never pruned (TRAPS 22)."""
     over = event(world, "over", expires=1_000)
     await world.broker.log.append(epoch_of(world), [over])
-    world.advance(1_000 + events.GRACE + 1)
+    world.advance(1_000 + GRACE + 1)
     kept = event(world, "kept")
     await world.broker.log.append(epoch_of(world), [kept])
     client = world.backend.client
@@ -102,7 +101,7 @@ async def test_an_event_stays_in_the_live_set_until_then(world: World) -> None:
     """Nothing un-revokes (`DESIGN.md` I4)."""
     ending = event(world, expires=1_000)
     await world.broker.log.append(epoch_of(world), [ending])
-    world.advance(1_000 + events.GRACE - 1_000)
+    world.advance(1_000 + GRACE - 1_000)
     await world.broker.log.append(epoch_of(world), [event(world, "another")])
     assert ending.id.encode() in world.backend.client.hkeys(feed_key("live"))
 

@@ -5,8 +5,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from broker.feed import events
-from broker.feed.events import NewEvent
+from broker.feed.event import GRACE, NewEvent, new_event
 from broker.feed.streams import HEARTBEAT
 from scopes import revocations
 from scopes.errors import InvalidDocument
@@ -76,7 +75,7 @@ def taken_apart(frame: bytes) -> tuple[str, str]:
 async def commit(world: World, *values: str, audiences: tuple[str, ...] | None = None, lasting: int = HOUR) -> None:
     now = world.clock.now().wall
     made: Iterable[NewEvent] = [
-        events.new("agent", value, now=now, expires=now + lasting, audiences=audiences) for value in values
+        new_event("agent", value, now=now, expires=now + lasting, audiences=audiences) for value in values
     ]
     await world.broker.log.append(world.broker.streams.picture.epoch, list(made))
     world.follow()
@@ -123,6 +122,16 @@ async def test_whoever_joins_a_stream_that_is_behind_the_head_breaks_nobodys_cha
     await commit(world, "for-crm", audiences=(CRM,))
     assert first.values == second.values == ["for-crm"]
     assert first.picture.seq == second.picture.seq == 2
+
+
+async def test_whoever_joins_after_a_heartbeat_and_something_that_concerns_others_can_go_on_too(world: World) -> None:
+    """The snapshot kept for newcomers is too old here, and the stream stands where it ended."""
+    first = Listener(world, CRM)
+    world.advance(HEARTBEAT)
+    await commit(world, "for-kb", audiences=(KB,))
+    second = Listener(world, CRM)
+    await commit(world, "for-crm", audiences=(CRM,))
+    assert first.values == second.values == ["for-crm"]
 
 
 async def test_a_verifier_of_one_service_learns_nothing_of_the_others(world: World) -> None:
@@ -203,7 +212,7 @@ async def test_events_that_can_hit_nothing_any_more_leave_the_snapshot(world: Wo
     """A revocation index that is never pruned (TRAPS 22)."""
     await commit(world, "over", lasting=1_000)
     await commit(world, "alive")
-    world.advance(1_000 + events.GRACE + 1)
+    world.advance(1_000 + GRACE + 1)
     assert Listener(world).values == ["alive"]
 
 
@@ -301,5 +310,5 @@ async def test_verifiers_that_join_while_events_are_committed_end_up_knowing_all
 
 
 async def commit_without_following(world: World, value: str) -> None:
-    event = events.new("agent", value, now=world.clock.now().wall)
+    event = new_event("agent", value, now=world.clock.now().wall)
     await world.broker.log.append(world.broker.streams.picture.epoch, [event])

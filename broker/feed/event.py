@@ -30,7 +30,7 @@ class NewEvent(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.audiences is None or audience in self.audiences
 
 
-def new(
+def new_event(
     kind: str, value: str = "", *, now: int, expires: int | None = None, audiences: tuple[str, ...] | None = None
 ) -> NewEvent:
     """Make an event; `expires` (milliseconds) is the latest expiry it can hit, where that is known."""

@@ -2,8 +2,7 @@
 
 import msgspec
 
-from broker.feed import events
-from broker.feed.events import NewEvent
+from broker.feed.event import NewEvent, new_event
 from broker.ulid import is_id
 
 NOW = 1_795_318_537_000
@@ -12,29 +11,29 @@ MINUTE, HOUR = 60_000, 3_600_000
 
 def test_an_event_lasts_a_minute_longer_than_the_last_token_it_can_hit():
     """Who forgets it earlier, by a clock within its skew, would honour what has ended."""
-    assert events.new("lease", "lse_1", now=NOW, expires=NOW + 5_000).until == NOW + 5_000 + MINUTE
+    assert new_event("lease", "lse_1", now=NOW, expires=NOW + 5_000).until == NOW + 5_000 + MINUTE
 
 
 def test_an_event_whose_tokens_nobody_enumerates_lasts_as_long_as_any_token_can_live_and_a_minute():
-    assert events.new("agent", "support-bot", now=NOW).until == NOW + HOUR + MINUTE
+    assert new_event("agent", "support-bot", now=NOW).until == NOW + HOUR + MINUTE
 
 
 def test_each_event_has_an_id_of_its_own():
-    ids = {events.new("all", now=NOW).id for _ in range(1_000)}
+    ids = {new_event("all", now=NOW).id for _ in range(1_000)}
     assert len(ids) == 1_000
     assert all(is_id(id, "evt_") for id in ids)
 
 
 def test_an_event_concerns_its_audiences_and_without_any_everybody():
-    assert events.new("all", now=NOW).concerns("https://crm.test")
-    mine = events.new("lease", "lse_1", now=NOW, audiences=("https://crm.test",))
+    assert new_event("all", now=NOW).concerns("https://crm.test")
+    mine = new_event("lease", "lse_1", now=NOW, audiences=("https://crm.test",))
     assert mine.concerns("https://crm.test")
     assert not mine.concerns("https://kb.test")
 
 
 def test_an_event_that_concerns_no_audience_is_told_to_nobody():
     """An empty list is not a missing one."""
-    assert not events.new("lease", "lse_1", now=NOW, audiences=()).concerns("https://crm.test")
+    assert not new_event("lease", "lse_1", now=NOW, audiences=()).concerns("https://crm.test")
 
 
 def test_an_event_goes_over_the_wire_with_its_number_and_without_the_other_audiences():
