@@ -53,6 +53,7 @@ class Audit:
         self._store = store
         self._clock = clock
         self._append = store.script("broker", "audit")
+        self._append_end = store.script("broker", "audit", even_when_full=True)
 
     def encode(self, record: Record) -> bytes:
         """Give the record its id and return the bytes that another room's script writes with what it records."""
@@ -60,8 +61,11 @@ class Audit:
 
     async def append(self, record: Record) -> None:
         """Write one record; raise `Unavailable` if it is not certain that it was written."""
-        stream = key(shard_of(record.agent or record.operator or record.workload or ""), "audit")
-        await self._store.run(self._append, [stream], [self.encode(record)])
+        await self._store.run(self._append, [_stream(record)], [self.encode(record)])
+
+    async def append_end(self, record: Record) -> None:
+        """Write a record of something that was ended, also where the store is full; otherwise as `append`."""
+        await self._store.run(self._append_end, [_stream(record)], [self.encode(record)])
 
     async def read(self, cursor: str = "", *, most: int = 100) -> list[Entry]:
         """Return up to `most` records after the cursor, oldest first; all of them where the cursor is empty.
@@ -79,6 +83,10 @@ class Audit:
 
         shards = await asyncio.gather(*map(of_shard, range(SHARDS)))
         return sorted((entry for entries in shards for entry in entries), key=_order)[:most]
+
+
+def _stream(record: Record) -> str:
+    return key(shard_of(record.agent or record.operator or record.workload or ""), "audit")
 
 
 def _parsed(cursor: str) -> tuple[str, int]:

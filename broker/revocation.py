@@ -90,7 +90,7 @@ class Revocation:
         committed_events, matched = await self._events(kind, value, picture)
         committed = await self._log.append(picture.epoch, committed_events)
         record = Record(kind="revocation", operator=by.name, selector=f"{kind}:{value}", reason="requested", said=reason)
-        await self._audit.append(record)
+        await self._audit.append_end(record)
         if kind == "lease":
             await self._leases.end([value], "revoked")
         return Revoked(committed_events[-1].id, committed.epoch, committed.seq, matched)

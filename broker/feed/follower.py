@@ -48,7 +48,9 @@ class Follower:
         self._worker = ulid.new(clock.now().wall)
         self._known_epoch = memory.read()
         self._run_id = ""
-        self._begin, self._beat, self._snapshot = (store.script("broker.feed", name) for name in ("begin", "beat", "snapshot"))
+        self._begin, self._beat, self._snapshot = (
+            store.script("broker.feed", name, even_when_full=True) for name in ("begin", "beat", "snapshot")
+        )
         self._background = Background("feed-follower", self.step)
 
     def start(self) -> None:

@@ -24,7 +24,7 @@ class Log:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._append = store.script("broker.feed", "append")
+        self._append = store.script("broker.feed", "append", even_when_full=True)
 
     async def append(self, epoch: str, events: Sequence[NewEvent]) -> Committed:
         """Commit all the events in one atomic step; raise `Unavailable` where that is not certain.

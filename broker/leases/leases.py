@@ -57,8 +57,11 @@ class Leases:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        names = ("issue", "end", "forget", "list", "due")
-        self._issue, self._end, self._forget, self._list, self._due = (store.script("broker.leases", name) for name in names)
+        self._issue = store.script("broker.leases", "issue")
+        names = ("end", "forget", "list", "due")
+        self._end, self._forget, self._list, self._due = (
+            store.script("broker.leases", name, even_when_full=True) for name in names
+        )
 
     @staticmethod
     def new_id(agent: str, *, now: int, seed: bytes | None = None) -> str:

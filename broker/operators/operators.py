@@ -43,7 +43,7 @@ class Operators:
         self._store = store
         self._audience = audience
         self._clock = clock
-        self._spend = store.script("broker.operators", "spend")
+        self._spend = store.script("broker.operators", "spend", even_when_full=True)
         self._keys = {name: KeySet(map(_verification_key, jwks)) for name, jwks in keys.items()}
 
     async def authenticate(self, unverified_assertion: str) -> str:

@@ -8,6 +8,7 @@ from broker.errors import ConfigurationError, Unavailable
 from broker.store.store import TIMEOUT
 
 _POLICY = "noeviction"
+_OLDEST = 7
 
 
 def check(url: str) -> None:
@@ -20,7 +21,7 @@ def check(url: str) -> None:
     except ValueError as error:
         raise ConfigurationError([f"redis_url: {error}"]) from None
     try:
-        info = client.info("memory", "replication")
+        info = client.info("server", "memory", "replication")
     except (redis.exceptions.AuthenticationError, redis.exceptions.ResponseError) as error:
         raise ConfigurationError([f"redis_url: the server refuses the broker: {error}"]) from None
     except (redis.exceptions.RedisError, OSError) as error:
@@ -29,13 +30,20 @@ def check(url: str) -> None:
         ) from None
     finally:
         client.close()
-    problems = list(_problems(info))
+    problems = problems_of(info)
     if problems:
         raise ConfigurationError(problems)
 
 
-def _problems(info: dict[str, str]) -> list[str]:
+def problems_of(info: dict[str, str]) -> list[str]:
+    """Name what of a server's `INFO` keeps a broker from trusting it."""
     problems = []
+    major = str(info.get("redis_version")).partition(".")[0]
+    if not major.isdecimal() or int(major) < _OLDEST:
+        problems.append(
+            f"redis_url: the server is Redis {info.get('redis_version')}; {_OLDEST}.0 is needed, whose scripts may end access "
+            "when memory is full"
+        )
     if info.get("role") != "master":
         problems.append("redis_url: the server is a replica; name the master")
     if info.get("maxmemory_policy") != _POLICY:

@@ -6,11 +6,16 @@ from importlib.resources import files
 CLOCK = files("broker.store").joinpath("clock.lua").read_text()
 
 
+# Redis refuses a script that writes once its memory is full, unless the script says that it may go on (Redis 7.0).
+_EVEN_WHEN_FULL = "#!lua flags=allow-oom\n"
+
+
 class Script:
     """One atomic step on Redis. All its keys are in one slot."""
 
-    def __init__(self, package: str, name: str, *, clock: str) -> None:
+    def __init__(self, package: str, name: str, *, clock: str, even_when_full: bool = False) -> None:
         """Read `name`.lua of `package` and put the clock's text before it."""
         self.name = name
-        self.text = clock + files(package).joinpath(f"{name}.lua").read_text()
+        flags = _EVEN_WHEN_FULL if even_when_full else ""
+        self.text = flags + clock + files(package).joinpath(f"{name}.lua").read_text()
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()

@@ -37,6 +37,8 @@ class Store:
     def __init__(self, client: redis.asyncio.Redis, *, run_id: str = "", clock: str = CLOCK) -> None:
         """Speak through `client`; `run_id` is the life of a store without a server, `clock` the Lua all scripts begin with."""
         self._clock = clock
+        # An embedded store is never full, and knows no flags.
+        self._is_embedded = bool(run_id)
         self._client = client
         self._waiting: list[tuple[bytes, asyncio.Future[Any]]] = []
         self._drain: asyncio.Task[None] | None = None
@@ -51,9 +53,9 @@ class Store:
         store._client.connection_pool.connection_kwargs["redis_connect_func"] = store._on_connect
         return store
 
-    def script(self, package: str, name: str) -> Script:
-        """Read a room's script, with this store's clock."""
-        return Script(package, name, clock=self._clock)
+    def script(self, package: str, name: str, *, even_when_full: bool = False) -> Script:
+        """Read a room's script, with this store's clock; what ends access runs even when the store is full."""
+        return Script(package, name, clock=self._clock, even_when_full=even_when_full and not self._is_embedded)
 
     async def call(self, *command: Argument) -> Any:
         """Run one command; raise `Unavailable` if it is not known to have been carried out."""
@@ -132,6 +134,8 @@ class SyncStore:
     def __init__(self, client: redis.Redis, *, run_id: str = "", clock: str = CLOCK) -> None:
         """Speak through `client`; `run_id` is the life of a store without a server, `clock` the Lua all scripts begin with."""
         self._clock = clock
+        # An embedded store is never full, and knows no flags.
+        self._is_embedded = bool(run_id)
         self._client = client
         self.run_id = run_id
 
@@ -142,9 +146,9 @@ class SyncStore:
         store._client.connection_pool.connection_kwargs["redis_connect_func"] = store._on_connect
         return store
 
-    def script(self, package: str, name: str) -> Script:
-        """Read a room's script, with this store's clock."""
-        return Script(package, name, clock=self._clock)
+    def script(self, package: str, name: str, *, even_when_full: bool = False) -> Script:
+        """Read a room's script, with this store's clock; what ends access runs even when the store is full."""
+        return Script(package, name, clock=self._clock, even_when_full=even_when_full and not self._is_embedded)
 
     def call(self, *command: Argument) -> Any:
         """Run one command; raise `Unavailable` if it is not known to have been carried out."""

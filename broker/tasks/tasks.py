@@ -36,8 +36,11 @@ class Tasks:
         self._audit = audit
         self._clock = clock
         self._known: dict[str, Task] = {}
-        names = ("open", "ending", "close", "due", "forget")
-        self._open, self._ending, self._close, self._due, self._forget = (store.script("broker.tasks", name) for name in names)
+        self._open = store.script("broker.tasks", "open")
+        names = ("ending", "close", "due", "forget")
+        self._ending, self._close, self._due, self._forget = (
+            store.script("broker.tasks", name, even_when_full=True) for name in names
+        )
 
     async def open(
         self, agent: Agent, workload: str, declaration: Declaration, registry: Registry, *, seed: bytes | None = None

@@ -6,6 +6,7 @@ import pytest
 
 from broker.audit import Entry, Record
 from broker.errors import AccessDenied, InvalidRequest, Unavailable
+from broker.store import key
 from tests.broker.recorded import recorded
 from tests.broker.redis_server import RedisServer
 from tests.broker.world import World
@@ -74,6 +75,28 @@ async def test_records_written_while_somebody_reads_are_not_missed(world: World)
     await recorded(world)
     seen += [entry.record.kind for entry in await world.broker.audit.read(cursor)]
     assert sorted(seen) == sorted(f"kind-{number}" for number in range(30))
+
+
+async def test_the_present_millisecond_is_read_when_it_is_over(world: World, monkeypatch) -> None:
+    """Here it stands still: a record of another shard comes into it after one that could have been read."""
+    shared, now = world.backend.stores.shared, 1_795_318_537_123
+    call, time = shared.call, [now // 1000, now % 1000 * 1000]
+
+    async def at_that_time(*command):
+        return time if command == ("TIME",) else await call(*command)
+
+    def written(shard: int, kind: str, id: str) -> None:
+        fields = {"time": now, "record": world.broker.audit.encode(Record(kind=kind))}
+        world.backend.client.xadd(key(shard, "audit"), fields, id=id)
+
+    monkeypatch.setattr(shared, "call", at_that_time)
+    written(7, "before", f"{now - 1}-0")
+    written(9, "first", f"{now}-0")
+    (before,) = await world.broker.audit.read()
+    assert before.record.kind == "before"
+    written(3, "second", f"{now}-0")
+    time[1] += 1_000
+    assert [entry.record.kind for entry in await world.broker.audit.read(before.cursor)] == ["second", "first"]
 
 
 async def test_the_time_of_a_record_is_the_stores_whatever_the_worker_thinks(world: World) -> None:

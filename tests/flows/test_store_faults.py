@@ -13,8 +13,9 @@ from broker.feed.follower import MAX_AGE
 from broker.store import store
 from broker.store.shards import SHARDS
 from scopes.clock import SystemClock
+from tests.broker.recorded import kinds_recorded
 from tests.broker.redis_server import RedisServer, free_port
-from tests.broker.world import World, redis_backend
+from tests.broker.world import ADMIN, World, redis_backend
 from tests.scopes.clocks import eventually
 
 SHORT = 0.3
@@ -130,11 +131,27 @@ async def test_a_full_server_gives_no_token_and_goes_on_when_there_is_room(follo
     """It takes nothing more, rather than forget something (`maxmemory-policy` is `noeviction`)."""
     epoch = epoch_of(following)
     redis_server.call("CONFIG", "SET", "maxmemory", 1)
-    await refused(following)
+    with pytest.raises(Unavailable):
+        await following.issue()
     redis_server.call("CONFIG", "SET", "maxmemory", 0)
     await recovered(following)
     assert epoch_of(following) == epoch
     assert await leases_without_a_token(following) == 0
+
+
+async def test_a_full_server_still_takes_away(following: World, redis_server: RedisServer) -> None:
+    """A full Redis refuses the revocation (TRAPS 21b): not ours, for what ends access may run when memory is full."""
+    issued = [await following.issue() for _ in range(2)]
+    redis_server.call("CONFIG", "SET", "maxmemory", 1)
+    await following.revoke(lease=issued[0].lease_id)
+    await following.broker.revocation.end_task(issued[1].task_id, "cancelled", ADMIN)
+    await asyncio.to_thread(eventually, lambda: following.broker.streams.picture.seq == 2)
+    assert following.broker.follower.is_current()
+    redis_server.call("CONFIG", "SET", "maxmemory", 0)
+    picture = following.broker.streams.picture
+    leases = await following.broker.leases.known([one.lease_id for one in issued], picture)
+    assert [lease.status for lease in leases] == ["revoked", "revoked"]
+    assert {"revocation", "task.ended"} <= set(await kinds_recorded(following))
 
 
 async def test_requests_during_a_fault_end_in_a_token_or_a_refusal_and_never_hang(

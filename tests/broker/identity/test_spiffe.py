@@ -19,7 +19,7 @@ def domains(tmp_path: Path) -> Domains:
     return Domains(tmp_path)
 
 
-def refused(domains: Domains, assertion: str) -> str:
+def check_refused(domains: Domains, assertion: str) -> str:
     with pytest.raises(InvalidClient) as error:
         domains.identity.authenticate(assertion)
     return str(error.value)
@@ -115,7 +115,7 @@ def at(seconds: int) -> tuple[str, int]:
 )
 def test_an_svid_with_other_claims_is_refused(domains: Domains, changes: dict[str, Any]) -> None:
     changes = {name: moment(domains, value) for name, value in changes.items()}
-    refused(domains, domains.svid(**changes))
+    check_refused(domains, domains.svid(**changes))
 
 
 @pytest.mark.parametrize("changes", [{"iat": at(30)}, {"nbf": at(30)}, {"exp": at(1)}])
@@ -149,7 +149,7 @@ def test_an_svid_is_accepted_up_to_its_last_second_and_within_the_skew(domains: 
 )
 def test_an_svid_with_another_header_is_refused(domains: Domains, header: dict[str, object]) -> None:
     """TRAPS 1 to 3."""
-    refused(domains, domains.svid(header=header))
+    check_refused(domains, domains.svid(header=header))
 
 
 @pytest.mark.parametrize("carrier", ["jwk", "jku", "x5u", "x5c"])
@@ -161,17 +161,17 @@ def test_a_key_that_the_header_brings_along_is_never_looked_at(domains: Domains,
         "x5u": "file:///x",
         "x5c": ["AA"],
     }
-    refused(domains, domains.svid(STRANGER, header={"kid": PROD.kid, carrier: brought[carrier]}))
+    check_refused(domains, domains.svid(STRANGER, header={"kid": PROD.kid, carrier: brought[carrier]}))
 
 
 def test_a_signature_of_somebody_else_is_refused(domains: Domains) -> None:
-    assert "signature" in refused(domains, domains.svid(STRANGER, header={"kid": PROD.kid}))
+    assert "signature" in check_refused(domains, domains.svid(STRANGER, header={"kid": PROD.kid}))
 
 
 def test_the_bundle_is_that_of_the_subjects_domain_and_not_of_the_key(domains: Domains) -> None:
     """TRAPS 9: a domain that we trust signs for another one that we trust."""
-    assert "not known" in refused(domains, domains.svid(STAGE))
-    assert "not known" in refused(domains, domains.svid(STAGE, iss="https://prod"))
+    assert "not known" in check_refused(domains, domains.svid(STAGE))
+    assert "not known" in check_refused(domains, domains.svid(STAGE, iss="https://prod"))
     assert domains.identity.authenticate(domains.svid(STAGE, sub="spiffe://stage/bot")).id == "spiffe://stage/bot"
 
 
@@ -181,7 +181,7 @@ def test_a_public_key_is_no_secret_to_sign_with(domains: Domains) -> None:
     signing_input = ".".join(parts)
     secret = json.dumps(dict(PROD.public_jwk)).encode()
     signature = hmac.new(secret, signing_input.encode(), hashlib.sha256).digest()
-    refused(domains, f"{signing_input}.{b64(signature)}")
+    check_refused(domains, f"{signing_input}.{b64(signature)}")
 
 
 @pytest.mark.parametrize("twice", ["sub", "aud", "exp"])
@@ -190,12 +190,12 @@ def test_a_claim_twice_is_refused(domains: Domains, twice: str) -> None:
     text = json.dumps(domains.claims())
     value = json.dumps(domains.claims()[twice])
     payload = f'{{"{twice}":{value},{text[1:]}'.encode()
-    refused(domains, compact({"alg": "ES256", "typ": "JWT", "kid": PROD.kid}, payload, PROD))
+    check_refused(domains, compact({"alg": "ES256", "typ": "JWT", "kid": PROD.kid}, payload, PROD))
 
 
 def test_a_header_member_twice_is_refused(domains: Domains) -> None:
     header = f'{{"alg":"none","alg":"ES256","typ":"JWT","kid":"{PROD.kid}"}}'.encode()
-    refused(domains, compact(header, domains.claims(), PROD))
+    check_refused(domains, compact(header, domains.claims(), PROD))
 
 
 def mangled(assertion: str) -> dict[str, str]:
@@ -220,29 +220,31 @@ def mangled(assertion: str) -> dict[str, str]:
 
 @pytest.mark.parametrize("variant", list(mangled("a.b.c")))
 def test_what_is_not_one_compact_jws_is_refused(domains: Domains, variant: str) -> None:
-    refused(domains, mangled(domains.svid())[variant])
+    check_refused(domains, mangled(domains.svid())[variant])
 
 
 def test_an_assertion_that_is_too_large_is_refused(domains: Domains) -> None:
-    assert "larger than 8192 bytes" in refused(domains, domains.svid(extra="x" * 8192))
+    assert "larger than 8192 bytes" in check_refused(domains, domains.svid(extra="x" * 8192))
 
 
 @pytest.mark.parametrize(
     "document", [b"null", b"[]", b"5", b'"text"', b"{", b"[" * 4000], ids=["null", "list", "number", "text", "half", "deep"]
 )
 def test_claims_that_are_no_object_are_refused(domains: Domains, document: bytes) -> None:
-    refused(domains, compact({"alg": "ES256", "typ": "JWT", "kid": PROD.kid}, document, PROD))
+    check_refused(domains, compact({"alg": "ES256", "typ": "JWT", "kid": PROD.kid}, document, PROD))
 
 
 def test_a_persons_token_is_no_workloads_identity(domains: Domains) -> None:
     """TRAPS 12: an OpenID Connect token of somebody who signed in, even by a key we trust."""
-    refused(domains, domains.svid(iss="https://accounts.test", sub="jane", email="jane@example.com", nonce="n", azp="web"))
+    check_refused(
+        domains, domains.svid(iss="https://accounts.test", sub="jane", email="jane@example.com", nonce="n", azp="web")
+    )
 
 
 def test_no_part_of_an_assertion_is_in_the_refusal(domains: Domains) -> None:
     """I7."""
     assertion = domains.svid(exp="s3cret-claim")
-    for error in (refused(domains, assertion), refused(domains, assertion[:-2])):
+    for error in (check_refused(domains, assertion), check_refused(domains, assertion[:-2])):
         assert not any(part in error for part in (*assertion.split("."), "s3cret"))
 
 
@@ -253,21 +255,21 @@ def test_an_assertion_shown_again_is_accepted_until_it_expires(domains: Domains)
     domains.clock.advance(299_999)
     assert domains.identity.authenticate(assertion).id == BOT
     domains.clock.advance(1)
-    assert "expired" in refused(domains, assertion)
+    assert "expired" in check_refused(domains, assertion)
 
 
 def test_a_remembered_assertion_is_not_its_neighbour(domains: Domains) -> None:
     assertion = domains.svid()
     domains.identity.authenticate(assertion)
-    refused(domains, assertion[:-1] + ("A" if assertion[-1] != "A" else "B"))
+    check_refused(domains, assertion[:-1] + ("A" if assertion[-1] != "A" else "B"))
 
 
 def test_a_new_bundle_brings_new_keys_in_and_takes_old_ones_out(domains: Domains) -> None:
     old, new = domains.svid(), domains.svid(PROD_NEXT)
-    refused(domains, new)
+    check_refused(domains, new)
     domains.write("prod", bundle(PROD_NEXT))
     assert domains.identity.authenticate(new).id == BOT
-    assert "not known" in refused(domains, old)
+    assert "not known" in check_refused(domains, old)
 
 
 def test_a_remembered_assertion_ends_with_its_authority(domains: Domains) -> None:
@@ -275,7 +277,7 @@ def test_a_remembered_assertion_ends_with_its_authority(domains: Domains) -> Non
     assertion = domains.svid()
     assert domains.identity.authenticate(assertion).id == BOT
     domains.write("prod", bundle(PROD_NEXT))
-    assert "not known" in refused(domains, assertion)
+    assert "not known" in check_refused(domains, assertion)
 
 
 def test_a_remembered_assertion_outlives_the_change_of_another_authority(domains: Domains) -> None:
@@ -304,7 +306,7 @@ def test_a_broken_new_bundle_leaves_the_last_good_one(domains: Domains, broken: 
     else:
         domains.write("prod", broken)
     assert domains.identity.authenticate(domains.svid()).id == BOT
-    refused(domains, domains.svid(PROD_NEXT))
+    check_refused(domains, domains.svid(PROD_NEXT))
     domains.write("prod", bundle(PROD_NEXT))
     assert domains.identity.authenticate(domains.svid(PROD_NEXT)).id == BOT
 
@@ -316,7 +318,7 @@ def test_a_key_that_is_not_for_jwt_svids_signs_none(domains: Domains, changes: d
     document["keys"] += bundle(PROD_NEXT, **changes)["keys"]
     domains.write("prod", document)
     assert domains.identity.authenticate(domains.svid()).id == BOT
-    refused(domains, domains.svid(PROD_NEXT))
+    check_refused(domains, domains.svid(PROD_NEXT))
 
 
 @pytest.mark.parametrize(
@@ -345,4 +347,4 @@ def test_what_is_remembered_is_bounded(domains: Domains, monkeypatch: pytest.Mon
         assert domains.identity.authenticate(assertion).id == BOT
     domains.write("prod", bundle(PROD_NEXT))
     for assertion in assertions:
-        refused(domains, assertion)
+        check_refused(domains, assertion)

@@ -8,6 +8,8 @@ import pytest
 
 from broker import private_key_file
 from broker.errors import InvalidClient, Unavailable
+from broker.operators import Operators
+from broker.store import shard_of
 from scopes.keys import SigningKey
 from tests.broker.world import ISSUER, World
 from tests.scopes.tokens import compact, new_key
@@ -80,6 +82,18 @@ async def test_records_of_spent_assertions_are_swept_out(world: World) -> None:
 async def test_one_id_is_spent_by_each_operator(world: World) -> None:
     for name in ("admin", "watcher"):
         assert await world.broker.operators.authenticate(world.operator_assertion(name, jti="same")) == name
+
+
+async def test_one_id_is_spent_by_each_operator_also_where_their_records_lie_together(world: World) -> None:
+    names = [f"operator-{number}" for number in range(200) if shard_of(f"operator-{number}") == shard_of("operator-0")]
+    assert len(names) > 1
+    key = key_of(world, "admin")
+    operators = Operators(
+        {name: [key.public_jwk] for name in names}, store=world.backend.stores.shared, audience=ISSUER, clock=world.clock
+    )
+    for name in names:
+        claims = {"iss": name, "sub": name, "aud": ISSUER, "iat": seconds(world), "exp": seconds(world, 60), "jti": "same"}
+        assert await operators.authenticate(compact({"alg": "ES256", "typ": "JWT", "kid": key.kid}, claims, key)) == name
 
 
 async def test_a_refused_assertion_spends_nothing(world: World) -> None:

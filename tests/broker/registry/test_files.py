@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker.errors import ConfigurationError
@@ -12,6 +12,13 @@ from broker.registry.registry import Registry
 from tests.broker.registry.catalogue import AGENT, OPERATOR, SERVICE, TASK, WHOLE, load, problems
 
 PARTS = [SERVICE, TASK, AGENT, OPERATOR]
+MORE = [
+    SERVICE.replace("crm", "archive"),
+    TASK.replace("tasks.summarise", "tasks.another"),
+    AGENT.replace("agents.bot", "agents.another").replace("sa/bot", "sa/another"),
+    OPERATOR.replace("operators.jane", "operators.amy"),
+]
+"""A second record of every kind, which sorts before the first."""
 
 
 def test_the_example_is_a_registry(tmp_path: Path) -> None:
@@ -28,12 +35,13 @@ def test_records_may_be_spread_over_files(tmp_path: Path) -> None:
     )
 
 
-@given(order=st.permutations(PARTS), cut=st.integers(1, 4))
+@settings(max_examples=50)
+@given(order=st.permutations(PARTS + MORE), cut=st.integers(1, 8))
 def test_the_digest_does_not_depend_on_files_and_their_order(
     tmp_path_factory: pytest.TempPathFactory, order: list[str], cut: int
 ) -> None:
     texts = ["\n".join(order[:cut]), *order[cut:]]
-    whole = load(tmp_path_factory.mktemp("whole"), WHOLE)
+    whole = load(tmp_path_factory.mktemp("whole"), *PARTS, *MORE)
     assert load(tmp_path_factory.mktemp("parts"), *texts).digest == whole.digest
 
 

@@ -44,3 +44,10 @@ def test_a_server_that_is_not_there_may_still_come(redis_server: RedisServer) ->
     redis_server.kill()
     with pytest.raises(Unavailable):
         preconditions.check(redis_server.url)
+
+
+@pytest.mark.parametrize("version", ["6.2.14", "5.0.7", "unknown"])
+def test_a_server_too_old_to_revoke_when_it_is_full_is_refused(version: str) -> None:
+    told = {"redis_version": version, "role": "master", "maxmemory_policy": "noeviction"}
+    (problem,) = preconditions.problems_of(told)
+    assert version in problem
