@@ -22,7 +22,7 @@ from broker.registry import ceiling
 from broker.registry.registry import Agent, Entry, Registry
 from broker.spiffe_id import trust_domain
 from broker.standing import Standing
-from broker.tasks import Declaration, Task, Tasks
+from broker.tasks import Declaration, Task, Tasks, is_task_id
 from scopes.scope import Scope
 
 
@@ -151,7 +151,7 @@ class Exchange:
                 kind="token.refused",
                 agent=agent.name if agent is not None else None,
                 workload=workload.id,
-                task=request.task,
+                task=request.task if request.task is not None and is_task_id(request.task) else None,
                 scope=str(request.scope),
                 reason=error.reason,
                 policies=error.policies,

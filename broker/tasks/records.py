@@ -3,6 +3,7 @@
 import msgspec
 
 from broker.errors import InvalidRequest
+from broker.store import shard_of_id
 from scopes.errors import InvalidScope
 from scopes.scope import Scope, canonical_prefix, prefix_covers
 
@@ -13,6 +14,11 @@ MAX_RESOURCES = 50
 OPEN = "open"
 OUTCOMES = ("completed", "failed", "cancelled", "timed_out")
 """How a task can end; `ending` stands between `open` and these while its leases are being ended."""
+
+
+def is_task_id(text: str) -> bool:
+    """Tell whether the text can be the id of a task."""
+    return shard_of_id(text, TASK) is not None
 
 
 class Declaration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

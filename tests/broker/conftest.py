@@ -42,10 +42,17 @@ def world(tmp_path: Path, backend: Backend) -> World:
     return made
 
 
+@pytest.fixture(autouse=True)
+def patient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let workers decide on pictures up to a minute old: a machine that stands still for a second is no bug."""
+    if not hasattr(request.module, "MAX_AGE"):
+        monkeypatch.setattr("broker.feed.follower.MAX_AGE", 60_000)
+
+
 @pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let workers decide on pictures up to a minute old, for tests that do much between two readings on a busy machine."""
-    monkeypatch.setattr("broker.feed.follower.MAX_AGE", 60_000)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hold workers to the second, for tests of just that."""
+    monkeypatch.setattr("broker.feed.follower.MAX_AGE", 1_000)
 
 
 @pytest.fixture

@@ -225,6 +225,7 @@ async def test_a_revocation_between_the_look_at_the_picture_and_the_decision_lea
     assert type(await refusal(world, task=task.id)) is Unavailable
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_worker_that_knows_too_little_refuses_before_it_asks_anything(world: World) -> None:
     assertion = world.svid()
     world.clock.advance(1_001)

@@ -207,6 +207,7 @@ async def test_a_revocation_of_something_else_holds_nobody_up(world: World, monk
     assert await world.issue()
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_worker_that_stops_hearing_from_the_store_hands_out_nothing(world: World, monkeypatch) -> None:
     after(world.broker.leases, "issue", monkeypatch, lambda: world.clock.advance(1_001))
     with pytest.raises(Unavailable):
@@ -214,6 +215,7 @@ async def test_a_worker_that_stops_hearing_from_the_store_hands_out_nothing(worl
     assert await statuses(world) == ["undone"]
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_worker_whose_picture_is_older_than_a_second_writes_no_lease(world: World) -> None:
     assertion = world.svid()
     world.clock.advance(1_001)
@@ -361,6 +363,7 @@ async def test_a_store_that_is_away_gives_no_token_and_leaves_nothing(own_world:
         await own_world.broker.issuer.issue(permit, standpoint)
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_what_was_undone_is_in_the_audit_as_issued_and_in_the_store_as_undone(world: World, monkeypatch) -> None:
     """The record was written with the lease; that its token never left is what the lease then says."""
     after(world.broker.leases, "issue", monkeypatch, lambda: world.clock.advance(1_001))

@@ -117,6 +117,7 @@ async def test_where_it_is_configured_anyone_follows(tmp_path: Path, backend: Ba
         assert answer.status == 200
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("path", ["/v1/feed", "/v1/feed/stream"])
 async def test_a_worker_that_knows_too_little_shows_nothing(world: World, app: Litestar, path: str) -> None:
     """A genuine, signed and old picture would make a verifier believe that it is up to date (TRAPS 21)."""

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.broker.front import Front
 from tests.broker.world import World, fake_backend
 
@@ -15,6 +17,7 @@ async def test_a_worker_that_follows_the_store_is_ready(front: Front) -> None:
     assert (response.status_code, response.json()) == (200, {"status": "ready"})
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_worker_that_has_not_heard_from_the_store_is_alive_and_not_ready(front: Front) -> None:
     front.world.follow()
     front.deaf = True

@@ -182,6 +182,7 @@ async def test_a_full_page_at_the_very_end_has_no_cursor_to_nowhere(front: Front
         assert (await front.get(f"/v1/leases?agent=support-bot&cursor={cursor}")).json() == {"leases": [], "cursor": None}
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_worker_that_knows_nothing_new_lists_nothing(front: Front) -> None:
     """What is shown as live has to be so by a picture that is young enough."""
     front.world.follow()

@@ -268,6 +268,7 @@ async def test_too_many_leases_in_a_minute_are_refused_and_the_answer_says_for_h
     assert (await front.token("other", task=task, requested_ttl="1")).status_code == 200
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_worker_that_has_not_heard_from_the_store_issues_nothing(front: Front) -> None:
     front.world.follow()
     front.deaf = True

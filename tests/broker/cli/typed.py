@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -68,7 +69,13 @@ def start(arguments: Sequence[str], *, environment: Mapping[str, str] | None = N
         stderr=subprocess.PIPE,
         text=True,
         env=surroundings(environment),
+        # Whoever starts the suite in the background has it ignore Ctrl-C, and what it starts inherits that.
+        preexec_fn=_heed_interrupts,  # noqa: PLW1509 - it changes nothing that a thread could hold
     )
+
+
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def surroundings(environment: Mapping[str, str] | None = None) -> dict[str, str]:

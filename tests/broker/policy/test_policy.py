@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.errors import AccessDenied
@@ -119,12 +119,22 @@ def test_a_policy_sees_the_hour_and_the_weekday_in_utc(tmp_path: Path, moment: s
     assert asker.allows() is allowed
 
 
-def test_what_was_decided_in_office_hours_is_decided_again_after_them(tmp_path: Path) -> None:
-    asker = Asker(tmp_path, permit("context.hour < 17"))
-    asker.clock.set("2027-01-04T16:59:59")
-    assert asker.allows()
-    asker.clock.advance(1000)
-    assert not asker.allows()
+@pytest.mark.parametrize(
+    ("condition", "moments"),
+    [
+        ("context.hour == 12", {"2027-01-04T12:59:59": True, "2027-01-04T13:00:00": False}),
+        ("context.hour == 13", {"2027-01-04T12:59:59": False, "2027-01-04T13:00:00": True}),
+        ("context.weekday == 1", {"2027-01-04T12:00:00": True, "2027-01-05T12:00:00": False}),
+        ("context.weekday == 2", {"2027-01-04T12:00:00": False, "2027-01-05T12:00:00": True}),
+    ],
+)
+def test_what_was_decided_at_one_time_is_decided_again_at_another(
+    tmp_path: Path, condition: str, moments: dict[str, bool]
+) -> None:
+    asker = Asker(tmp_path, permit(condition))
+    for moment, allowed in [*moments.items(), *reversed(moments.items())]:
+        asker.clock.set(moment)
+        assert asker.allows() is allowed
 
 
 @pytest.mark.parametrize(
@@ -172,17 +182,48 @@ TANGLED = (
 )
 
 
-@settings(max_examples=50)
-@given(st.lists(st.tuples(QUESTIONS, st.integers(0, 23)), min_size=1, max_size=12), st.booleans())
+@pytest.fixture(scope="module")
+def tangled(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Asker]:
+    """Policies that look at everything; under `True` they name a record as well."""
+    record = permit('resource == Record::"crm:ticket/2"', id="two", effect="forbid", action="action")
+    return {names: Asker(tmp_path_factory.mktemp("tangled"), TANGLED, record if names else "") for names in (False, True)}
+
+
+@given(asked=st.lists(st.tuples(QUESTIONS, st.integers(0, 23)), min_size=1, max_size=12), names_record=st.booleans())
 def test_decisions_remembered_are_those_of_a_policy_that_remembers_nothing(
-    tmp_path_factory: pytest.TempPathFactory, asked: list[tuple[dict[str, Any], int]], names_record: bool
+    tangled: dict[bool, Asker], asked: list[tuple[dict[str, Any], int]], names_record: bool
 ) -> None:
     """What is remembered never answers another question."""
-    record = permit('resource == Record::"crm:ticket/2"', id="two", effect="forbid", action="action") if names_record else ""
-    asker = Asker(tmp_path_factory.mktemp("asker"), TANGLED, record)
+    asker = tangled[names_record]
+    remembering = asker.anew()
     for question, hour in asked * 2:
         asker.clock.set(f"2027-01-04T{hour:02}:00:00")
-        assert asker.decide(**question) == asker.anew().decide(asker.question(**question))
+        assert remembering.decide(asker.question(**question)) == asker.anew().decide(asker.question(**question))
+
+
+@pytest.mark.parametrize("no_first", [False, True], ids=["yes and then no", "no and then yes"])
+@pytest.mark.parametrize(
+    ("condition", "yes", "no"),
+    [
+        ('principal == Agent::"bot"', {"agent": "bot"}, {"agent": "probe"}),
+        ('principal.trust_domain == "prod"', {"trust_domain": "prod"}, {"trust_domain": "stage"}),
+        ('context.task.type == "all"', {"type": "all"}, {"type": "some"}),
+        ("context.task.depth == 0", {"depth": 0}, {"depth": 1}),
+        ('context.fields.contains("subject")', {"text": "crm:ticket/1#read[subject]"}, {"text": "crm:ticket/1#read[email]"}),
+        ('context.level == "draft"', {"text": "crm:ticket/1#draft[subject]"}, {"text": "crm:ticket/1#reply[subject]"}),
+        ('resource.service == "crm"', {"text": "crm:ticket/1#read[subject]"}, {"text": "lab:sample/1#read"}),
+        ("context.ttl == 60", {"ttl": 60}, {"ttl": 300}),
+        ("context.ttl == 300", {"ttl": 300}, {"ttl": 60}),
+    ],
+    ids=["agent", "trust domain", "task type", "depth", "fields", "action", "service", "a short life", "a long life"],
+)
+def test_questions_that_differ_in_one_thing_are_two(
+    tmp_path: Path, condition: str, yes: dict[str, Any], no: dict[str, Any], no_first: bool
+) -> None:
+    asker = Asker(tmp_path, permit(condition, action="action"))
+    asked = [(yes, True), (no, False)]
+    for changes, allowed in reversed(asked) if no_first else asked:
+        assert asker.allows(**changes) is allowed
 
 
 def test_what_is_remembered_is_bounded_and_stays_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
