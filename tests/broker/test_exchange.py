@@ -231,3 +231,20 @@ async def test_a_worker_that_knows_too_little_refuses_before_it_asks_anything(wo
     world.clock.advance(1_001)
     with pytest.raises(Unavailable):
         await world.broker.exchange(TokenRequest(assertion, Scope.parse(SUBJECT)))
+
+
+async def test_a_workload_that_is_nobodys_agent_is_refused_and_recorded(world: World) -> None:
+    """Every decision is recorded, denied ones too (J1)."""
+    stranger = "spiffe://development.test/agent/stranger"
+    with pytest.raises(UnauthorizedClient):
+        await world.broker.exchange(TokenRequest(world.svid(stranger), Scope.parse("crm:ticket/4711#read[subject]")))
+    (entry,) = await recorded(world)
+    assert (entry.record.kind, entry.record.agent, entry.record.workload) == ("token.refused", None, stranger)
+
+
+async def test_a_task_that_is_no_id_stays_out_of_the_record(world: World) -> None:
+    """What an agent wrote never stands where the record names a thing (TRAPS 26)."""
+    asked = TokenRequest(world.svid(), Scope.parse("crm:ticket/4711#read[subject]"), task="tsk_1\nforged: line")
+    with pytest.raises(InvalidGrant):
+        await world.broker.exchange(asked)
+    assert [entry.record.task for entry in await recorded(world)] == [None]
