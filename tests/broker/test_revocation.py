@@ -206,6 +206,7 @@ async def test_a_revocation_that_cannot_be_committed_is_never_answered_as_done(
         await own_world.revoke(all=True)
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_worker_that_knows_too_little_revokes_nothing_and_says_so(world: World) -> None:
     """It might write for an epoch that is over; another worker, or the next try, does it."""
     world.clock.advance(1_001)

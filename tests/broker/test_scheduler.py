@@ -50,6 +50,7 @@ async def test_what_ended_long_ago_is_forgotten_and_the_audit_remembers(world: W
     assert await kinds_recorded(world) == ["task.opened", "token.issued", "task.ended"]
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_worker_that_knows_too_little_sweeps_nothing(world: World) -> None:
     await world.issue(ttl=5)
     world.clock.advance(5_000)
