@@ -18,13 +18,14 @@ from litestar.exceptions import HTTPException
 from broker import policy as policies
 from broker import settings as settings_file
 from broker import ulid
-from broker.api import agents, audit, feed, health, leases, metadata, problems, revocations, tasks, token
+from broker.api import agents, audit, feed, health, leases, metadata, problems, reductions, revocations, tasks, token
 from broker.audit import Audit
 from broker.callers import Callers
 from broker.errors import BrokerError, ConfigurationError
 from broker.exchange import Exchange
 from broker.feed.epoch_file import EpochFile
 from broker.feed.follower import Follower
+from broker.feed.journal import Journal
 from broker.feed.log import Log
 from broker.feed.streams import Streams
 from broker.identity import JwtSvids, TrustDomain
@@ -33,6 +34,7 @@ from broker.keys import Keys
 from broker.leases import Leases
 from broker.operators import Operators
 from broker.policy import Policy
+from broker.reduction import Reduction
 from broker.registry import files as registry_files
 from broker.registry.registry import Registry
 from broker.revocation import Revocation
@@ -54,6 +56,8 @@ _HANDLERS: list[Any] = [
     leases.list_leases,
     leases.show,
     revocations.revoke,
+    reductions.reduce,
+    reductions.list_reductions,
     agents.list_agents,
     agents.show,
     audit.list_events,
@@ -125,8 +129,11 @@ class Broker:
         self.registry, self.keys = configuration.registry, configuration.keys
         settings, store = configuration.settings, stores.shared
         self.streams = Streams(issuer=settings.issuer, key=self.keys.feed)
-        memory = EpochFile(settings.path(settings.keys) / "epoch")
-        self.follower = Follower(store=stores.follower, streams=self.streams, clock=clock, memory=memory)
+        folder = settings.path(settings.keys)
+        self.journal = Journal(folder / "journal")
+        self.follower = Follower(
+            store=stores.follower, streams=self.streams, clock=clock, memory=EpochFile(folder / "epoch"), journal=self.journal
+        )
         self.log = Log(store)
         self.audit = Audit(store, clock=clock)
         self.leases = Leases(store)
@@ -140,6 +147,7 @@ class Broker:
         self.callers = self._callers()
         self.exchange = self._exchange()
         self.revocation = self._revocation()
+        self.reduction = self._reduction()
         self.scheduler = self._scheduler()
 
     @asynccontextmanager
@@ -172,7 +180,7 @@ class Broker:
         )
 
     def _given(self) -> dict[str, Any]:
-        names = "keys streams follower audit leases tasks registry standing callers exchange revocation"
+        names = "keys streams follower audit leases tasks registry standing callers exchange revocation reduction"
         settings = self.configuration.settings
         rooms = {name: getattr(self, name) for name in names.split()}
         return {"issuer": settings.issuer, "anyone_follows": settings.anyone_follows, **rooms}
@@ -216,6 +224,16 @@ class Broker:
             follower=self.follower,
             leases=self.leases,
             tasks=self.tasks,
+            registry=self.registry,
+            audit=self.audit,
+            clock=self.clock,
+        )
+
+    def _reduction(self) -> Reduction:
+        return Reduction(
+            log=self.log,
+            follower=self.follower,
+            journal=self.journal,
             registry=self.registry,
             audit=self.audit,
             clock=self.clock,

@@ -21,7 +21,7 @@ from broker.policy import Permit, Policy, Question
 from broker.registry import ceiling
 from broker.registry.registry import Agent, Entry, Registry
 from broker.spiffe_id import trust_domain
-from broker.standing import Standing
+from broker.standing import Standing, check_reductions
 from broker.tasks import Declaration, Task, Tasks, is_task_id
 from scopes.scope import Scope
 
@@ -90,9 +90,10 @@ class Exchange:
             raise
 
     async def _issue(self, workload: Workload, request: TokenRequest) -> Issued:
-        standpoint = self._follower.standpoint()
+        standpoint = self._follower.issuing_standpoint()
         agent = self._standing.check(self._agent_of(workload, request))
         scope, entry = self._resolve(request)
+        check_reductions(standpoint.acts, agent.name, workload.id, service=entry.service_name, level=entry.action.level)
         task = await self._task(agent, workload, request)
         self._check_ceiling(scope, task, entry)
         permit = self._decide(

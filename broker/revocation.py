@@ -9,11 +9,12 @@ import msgspec
 from broker.audit import Audit, Record
 from broker.callers import Caller
 from broker.errors import InvalidRequest, NotFound
-from broker.feed.event import NewEvent, new_event
+from broker.feed.event import NO_END, NewEvent, new_event
 from broker.feed.follower import Follower
 from broker.feed.log import Log
 from broker.leases import Lease, Leases
 from broker.registry.registry import Registry
+from broker.selector import Selector
 from broker.store.shards import SHARDS
 from broker.tasks import Task, Tasks
 from scopes.clock import Clock
@@ -24,29 +25,6 @@ from scopes.scope import canonical_prefix
 SCHEDULER = Caller("Scheduler", "scheduler")
 
 MAX_REASON = 500
-
-
-class Selector(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What to end: exactly one member."""
-
-    lease: str | None = None
-    task: str | None = None
-    agent: str | None = None
-    instance: str | None = None
-    resource: str | None = None
-    owner: str | None = None
-    user: str | None = None
-    key: str | None = None
-    all: bool | None = None
-
-    @property
-    def chosen(self) -> tuple[str, str]:
-        """The one kind and its value; raise `InvalidRequest` unless there is exactly one."""
-        members = {name: getattr(self, name) for name in self.__struct_fields__ if getattr(self, name) is not None}
-        if len(members) != 1 or "" in members.values() or members.get("all") is False:
-            raise InvalidRequest(f"the selector names exactly one of {', '.join(self.__struct_fields__)}")
-        kind, value = next(iter(members.items()))
-        return kind, "" if kind == "all" else value
 
 
 class Revoked(NamedTuple):
@@ -142,7 +120,9 @@ class Revocation:
         else:
             audiences = self._audiences([lease.scope.resource.service for lease in leases]) if leases else None
         expires = max((lease.times.expires * 1000 for lease in leases), default=None)
-        return new_event(kind, value, now=self._clock.now().wall, expires=expires, audiences=audiences)
+        event = new_event(kind, value, now=self._clock.now().wall, expires=expires, audiences=audiences)
+        # A stolen key signs any epoch and any expiry, so its end outlives both.
+        return msgspec.structs.replace(event, stands=True, until=NO_END) if kind == "key" else event
 
     async def _matched(self, kind: str, value: str, picture: Picture) -> int | None:
         if kind == "agent":

@@ -1,10 +1,13 @@
-"""Who may act at all, before anything is decided: needs no store."""
+"""Who may act at all, and how far, before anything is decided: needs no store."""
 
 import datetime
 
-from broker.errors import UnauthorizedClient
+from broker.errors import AccessDenied, BrokerError, UnauthorizedClient
+from broker.feed import acts
+from broker.feed.acts import Acts, Target
 from broker.registry.registry import Agent
 from scopes.clock import Clock
+from scopes.levels import Level, is_above
 
 
 def status(agent: Agent, today: datetime.date) -> str:
@@ -33,3 +36,30 @@ class Standing:
         if where == "ended":
             raise UnauthorizedClient(f"{agent.name} is past its end date", reason="agent_ended")
         return agent
+
+
+def check_reductions(known: Acts, agent: str, workload: str, *, service: str, level: Level) -> None:
+    """Raise `UnauthorizedClient` or `AccessDenied` for what a reduction in force does not let through.
+
+    There may be one on everything, on the agent, on this instance of it, and on the service; each of them counts.
+    """
+    for target in (acts.ALL, f"agent {agent}", f"instance {workload}", f"resource {service}"):
+        act = known.get(target)
+        to = acts.reduction(act) if act is not None else None
+        if act is not None and to is not None:
+            _check_reduction(target, to, act.event.above, level)
+
+
+def _check_reduction(target: Target, to: str, above: str | None, level: Level) -> None:
+    if to == acts.PAUSED:
+        raise _paused(target)
+    if to == "approval":
+        raise AccessDenied(f"{target} is reduced to what a person approves", reason="approval_required")
+    if above is None or is_above(level, above):
+        raise AccessDenied(f"{target} is reduced to {to}, and this is {level}", reason="reduced")
+
+
+def _paused(target: Target) -> BrokerError:
+    said = f"{target} is paused until an operator restores it"
+    is_caller = target.startswith(("agent ", "instance "))
+    return UnauthorizedClient(said, reason="paused") if is_caller else AccessDenied(said, reason="paused")

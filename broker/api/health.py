@@ -16,9 +16,11 @@ async def alive() -> dict[str, str]:
 
 @get("/readyz")
 async def ready(follower: NamedDependency[Follower]) -> Response[dict[str, Any]]:
-    """Say whether this worker would issue: its picture of the feed has to be less than a second old."""
-    if follower.is_current():
+    """Say whether this worker would issue: its picture of the feed is less than a second old, and its epoch is open."""
+    if follower.is_current() and follower.is_open():
         return Response({"status": "ready"})
     headers = {"Retry-After": "1"}
     problem = "the store has not been heard from for a second"
+    if follower.is_current():
+        problem = "the store was lost or restarted, and its workers compare what they know"
     return Response({"status": "not ready", "problem": problem}, status_code=503, headers=headers)

@@ -8,7 +8,8 @@ from litestar.di import NamedDependency
 
 from broker.api import bodies
 from broker.callers import Callers
-from broker.revocation import Revocation, Selector
+from broker.revocation import Revocation
+from broker.selector import Selector
 
 
 class RevocationRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -111,6 +111,33 @@ class Revoked(_Answer, frozen=True):
     matched: int | None = None
 
 
+class Reduced(_Answer, frozen=True):
+    """A committed reduction, or the end of one."""
+
+    id: str
+    epoch: str
+    seq: int
+
+
+class ReductionRecord(_Answer, frozen=True):
+    """A reduction in force. `said` is what an operator wrote."""
+
+    id: str
+    selector: dict[str, str | bool]
+    to: str
+    by: str
+    said: str
+    epoch: str
+    seq: int
+
+
+class ReductionPage(_Answer, frozen=True):
+    """Some reductions, and where to go on."""
+
+    reductions: tuple[ReductionRecord, ...]
+    cursor: str | None = None
+
+
 class AuditRecord(_Answer, frozen=True, omit_defaults=True):
     """One audit record. `time` is milliseconds; `said` is what somebody wrote, and not to be believed."""
 

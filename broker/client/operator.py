@@ -13,6 +13,9 @@ from broker.client.answers import (
     AuditPage,
     LeasePage,
     LeaseRecord,
+    Reduced,
+    ReductionPage,
+    ReductionRecord,
     Revoked,
     TaskPage,
     TaskRecord,
@@ -23,7 +26,7 @@ from scopes import jose
 from scopes.keys import SigningKey
 
 T = TypeVar("T")
-P = TypeVar("P", TaskPage, LeasePage, AgentPage)
+P = TypeVar("P", TaskPage, LeasePage, AgentPage, ReductionPage)
 
 Selector = Mapping[str, str | bool]
 """What to revoke: one of `lease`, `task`, `agent`, `instance`, `resource`, `owner`, `user`, `key` by value, or `all`: True."""
@@ -86,6 +89,16 @@ class Operator:
         """End everything that the selector hits, whether or not anything is known to match."""
         body = {"selector": dict(selector), "reason": reason}
         return self._ask("POST", "/v1/revocations", Revoked, json=body)
+
+    def reduce(self, selector: Selector, *, to: str, reason: str) -> Reduced:
+        """Reduce the access of an agent, an instance, a service or all; `to` is `none` to restore it."""
+        body = {"selector": dict(selector), "to": to, "reason": reason}
+        return self._ask("POST", "/v1/reductions", Reduced, json=body)
+
+    def reductions(self) -> Iterator[ReductionRecord]:
+        """Yield every reduction in force."""
+        for page in self._pages("/v1/reductions", ReductionPage, {}):
+            yield from page.reductions
 
     def agents(self) -> Iterator[AgentRecord]:
         """Yield every agent of the registry."""

@@ -1,25 +1,50 @@
 -- Commit events: give each the next number, append it to the log and to the live set. An id seen before changes nothing.
--- KEYS epoch, log, live, ends   ARGV epoch, then id, until, event for each event
+-- KEYS epoch, log, live, ends, standing
+-- ARGV epoch, then for each event its id, until, the event, and of a standing act its target, its rank, and the epoch and the
+-- number of its origin; all four are '' for other events, the last two for an act that is new.
 -- Returns the number of the last of the events, or nothing where the epoch is another.
-if redis.call('HGET', KEYS[1], 'id') ~= ARGV[1] then
+local head = redis.call('HMGET', KEYS[1], 'id', 'seq', 'head')
+if head[1] ~= ARGV[1] then
   return false
 end
-local seq = tonumber(redis.call('HGET', KEYS[1], 'seq'))
-local last = 0
-for i = 2, #ARGV, 3 do
-  local id, ends, event = ARGV[i], ARGV[i + 1], ARGV[i + 2]
+local seq, last = tonumber(head[2]), 0
+local function is_overtaken(target, epoch, number, rank)
+  local known = redis.call('HGET', KEYS[5], target)
+  if not known then
+    return false
+  end
+  local known_epoch, known_number, known_rank = string.match(known, '^(%S+) (%d+) (%d+) ')
+  if known_epoch ~= epoch then
+    return known_epoch > epoch
+  end
+  if tonumber(known_number) ~= number then
+    return tonumber(known_number) > number
+  end
+  return tonumber(known_rank) > rank
+end
+for i = 2, #ARGV, 7 do
+  local id, ends, event, target, rank = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], tonumber(ARGV[i + 4])
+  local origin, number = ARGV[i + 5], tonumber(ARGV[i + 6])
+  if origin == '' then
+    origin, number = ARGV[1], seq + 1
+  end
   local known = redis.call('HGET', KEYS[3], id)
   if known then
     last = math.max(last, tonumber(string.match(known, '^%d+')))
-  else
+  elseif target == '' or not is_overtaken(target, origin, number, rank) then
     seq = seq + 1
     last = seq
     redis.call('XADD', KEYS[2], seq .. '-0', 'id', id, 'event', event)
     redis.call('HSET', KEYS[3], id, seq .. ' ' .. event)
     redis.call('ZADD', KEYS[4], ends, id)
-    redis.call('HSET', KEYS[1], 'seq', seq, 'head', id)
+    if target ~= '' then
+      redis.call('HSET', KEYS[5], target, origin .. ' ' .. number .. ' ' .. rank .. ' ' .. event)
+    end
+    head[3] = id
   end
 end
+-- Written also where nothing is new: whoever asks again waits for replicas to confirm a write, and none would be confirmed.
+redis.call('HSET', KEYS[1], 'seq', seq, 'head', head[3])
 -- What can hit no token any more leaves the live set, a bounded number at a time, so that a commit stays short.
 local over = redis.call('ZRANGEBYSCORE', KEYS[4], '-inf', '(' .. now(), 'LIMIT', 0, 100)
 if #over > 0 then

@@ -1,11 +1,11 @@
 -- Write a worker's beat and read, in the same step, what it vouches for: the time, the head, and the events up to it.
 -- KEYS epoch, log, beats   ARGV worker, the number and the id where the worker stands, the most events to return
--- Returns time, epoch, run_id, head number, head id, standing, and the events as number, id, event, …
+-- Returns time, epoch, run_id, head number, head id, when issuing opens, standing, and the events as number, event, …
 -- Standing is 1 where the log holds the worker's place, 0 where that is trimmed away, -1 where another stands there or the end is lost.
 local time = now()
 redis.call('ZADD', KEYS[3], time, ARGV[1])
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', time - 60000)
-local head = redis.call('HMGET', KEYS[1], 'id', 'run_id', 'seq', 'head')
+local head = redis.call('HMGET', KEYS[1], 'id', 'run_id', 'seq', 'head', 'opens')
 if not head[1] then
   return {time}
 end
@@ -27,10 +27,9 @@ elseif mine > 0 and mine < seq then
   local id = id_at(mine)
   standing = id and (id == ARGV[3] and 1 or -1) or 0
 end
-local reply = {time, head[1], head[2], seq, head[4], standing}
+local reply = {time, head[1], head[2], seq, head[4], tonumber(head[5]), standing}
 for _, entry in ipairs(redis.call('XRANGE', KEYS[2], '(' .. mine .. '-0', '+', 'COUNT', ARGV[4])) do
   table.insert(reply, tonumber(string.match(entry[1], '^%d+')))
-  table.insert(reply, entry[2][2])
   table.insert(reply, entry[2][4])
 end
 return reply

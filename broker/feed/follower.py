@@ -4,17 +4,19 @@ One script reads the time, the head and the events up to it, so what a heartbeat
 read: a worker stopped for five seconds in between shows a picture that is five seconds old.
 """
 
-from typing import Any
+import logging
 
 import msgspec
 
 from broker import ulid
 from broker.errors import Unavailable
+from broker.feed import acts
+from broker.feed.acts import Act, Acts
 from broker.feed.epoch_file import EpochFile
-from broker.feed.event import NewEvent
-from broker.feed.log import KEYS
+from broker.feed.journal import Journal
+from broker.feed.reader import HELD, LOST, Beat, Everything, Head, LogReader
 from broker.feed.streams import LiveEvent, Streams
-from broker.store import SyncStore, feed_key
+from broker.store import SyncStore
 from scopes.background import Background
 from scopes.clock import Clock, Instant
 from scopes.revocations import Message, Picture, Place, Snapshot
@@ -25,32 +27,37 @@ BEAT = 200
 MAX_AGE = 1_000
 """The milliseconds by which a worker's picture may be old while it still issues."""
 
-_LARGEST_READ = 1_000
-_EPOCH, _LOG, _LIVE, _ENDS = KEYS
+MERGE_TIME = 3_000
+"""The milliseconds at the start of an epoch in which nothing is issued, for every worker to add what it knows to stand."""
+
 _AFTER_FAILURE = 0.2
+_LOG = logging.getLogger(__name__)
 
 
 class Standpoint(msgspec.Struct, frozen=True):
-    """From where a decision is taken: one picture, and the life of the store in which it is the truth."""
+    """From where a decision is taken: one picture with all that stands in it, and the life of the store of which it is true."""
 
     picture: Picture
+    acts: Acts
     run_id: str
 
 
 class Follower:
-    """Keeps `Streams` and its picture up to date for one worker."""
+    """Keeps `Streams`, its picture and the journal up to date for one worker."""
 
-    def __init__(self, *, store: SyncStore, streams: Streams, clock: Clock, memory: EpochFile) -> None:
-        self._store = store
+    def __init__(self, *, store: SyncStore, streams: Streams, clock: Clock, memory: EpochFile, journal: Journal) -> None:
+        self._reader = LogReader(store)
         self._streams = streams
         self._clock = clock
         self._memory = memory
+        self._journal = journal
         self._worker = ulid.new(clock.now().wall)
         self._known_epoch = memory.read()
+        self._acts: Acts = acts.merged(journal.read().acts)
+        self._opens = 0
         self._run_id = ""
-        self._begin, self._beat, self._snapshot = (
-            store.script("broker.feed", name, even_when_full=True) for name in ("begin", "beat", "snapshot")
-        )
+        self._begun: list[str] = []
+        self._unwritten: list[Act] = []
         self._background = Background("feed-follower", self.step)
 
     def start(self) -> None:
@@ -61,24 +68,41 @@ class Follower:
         """End the background thread and its connection."""
         self._background.stop()
         self._background.join()
-        self._store.close()
+        self._reader.close()
 
     def standpoint(self) -> Standpoint:
-        """Return the present picture; raise `Unavailable` if it is too old to decide on."""
-        standpoint = Standpoint(self._streams.picture, self._run_id)
+        """Return what is known now; raise `Unavailable` if it is too old to decide on."""
+        # The picture first, for the acts are renewed before it: so they are never older.
+        standpoint = Standpoint(self._streams.picture, self._acts, self._run_id)
         if not self.is_current():
             raise Unavailable("this worker has not heard from the store for a second, so it decides nothing", retry_after=1)
+        return standpoint
+
+    def issuing_standpoint(self) -> Standpoint:
+        """Return what is known now; raise `Unavailable` also while others may still add to what stands in a new epoch."""
+        standpoint = self.standpoint()
+        if not self.is_open():
+            raise Unavailable("the store was lost or restarted, and its workers compare what they know", retry_after=3)
         return standpoint
 
     def is_current(self) -> bool:
         """Tell whether the worker's picture is young enough to decide on."""
         return self._streams.picture.is_fresh(self._clock.now(), bound=MAX_AGE)
 
+    def is_open(self) -> bool:
+        """Tell whether every worker has had the time to add what it knows to the present epoch."""
+        return self._streams.picture.as_of >= self._opens
+
+    def begun(self) -> list[str]:
+        """Return the epochs that this worker began since this was last asked."""
+        begun, self._begun = self._begun, []
+        return begun
+
     def step(self) -> float:
         """Wait for news at most one beat, then read them; return the seconds until the next step."""
         try:
             if self._run_id:
-                self._store.call("XREAD", "BLOCK", BEAT, "STREAMS", _LOG, f"{self._streams.picture.seq}-0")
+                self._reader.wait(self._streams.picture.seq, BEAT)
             self.catch_up()
         except Unavailable:
             self._run_id = ""
@@ -94,72 +118,84 @@ class Follower:
 
     def _read_news(self) -> None:
         picture, received = self._streams.picture, self._clock.now()
-        reply = self._beat_from(picture)
-        if not self._is_same_life(reply, picture):
+        beat = self._reader.beat(self._worker, _place(picture))
+        if beat.head is None or not self._is_same_life(beat.head, picture) or beat.standing != HELD:
             self._run_id = ""
             return
-        news = [_live(seq, event) for seq, _, event in zip(reply[6::3], reply[7::3], reply[8::3], strict=True)]
-        moved = self._moved(picture, reply, news, received)
+        moved = picture.apply(_message(picture, beat.head, beat.news), received)
         if moved is not picture:
-            self._streams.publish(moved, news)
+            heard = _acts_in(beat, picture.epoch)
+            self._opens = beat.head.opens
+            self._acts = acts.merged(self._acts.values(), heard) if heard else self._acts
+            self._unwritten += heard
+            self._streams.publish(moved, beat.news)
+        # Also what could not be written when it was heard.
+        if self._unwritten:
+            self._journal.add(picture.epoch, self._unwritten)
+            self._unwritten = []
 
-    def _beat_from(self, picture: Picture) -> list[Any]:
-        keys = (_EPOCH, _LOG, feed_key("beats"))
-        reply: list[Any] = self._store.run(self._beat, keys, (self._worker, picture.seq, picture.id, _LARGEST_READ))
-        return reply
-
-    def _is_same_life(self, reply: list[Any], picture: Picture) -> bool:
-        """Tell whether the store still holds this epoch, on this server, with the worker's place in its log."""
-        if len(reply) == 1:
-            return False
-        return _text(reply[1]) == picture.epoch and _text(reply[2]) == self._store.run_id == self._run_id and reply[5] == 1
-
-    def _moved(self, picture: Picture, reply: list[Any], news: list[LiveEvent], received: Instant) -> Picture:
-        head = Place(seq=reply[3], id=_text(reply[4]))
-        as_of = reply[0]
-        if news and news[-1].seq < head.seq:
-            # There is more than one reading holds: what was read is true, and vouches for no later moment.
-            head, as_of = Place(seq=news[-1].seq, id=news[-1].event.id), picture.as_of
-        message = Message(
-            iss="",
-            aud="",
-            epoch=picture.epoch,
-            seq=head.seq,
-            id=head.id,
-            prev=Place(seq=picture.seq, id=picture.id),
-            as_of=as_of,
-            events=tuple(live.event.numbered(live.seq) for live in news),
-        )
-        return picture.apply(message, received)
+    def _is_same_life(self, head: Head, picture: Picture) -> bool:
+        """Tell whether the store is still in the picture's epoch, on the same server."""
+        return head.epoch == picture.epoch and head.run_id == self._reader.run_id == self._run_id
 
     def _read_everything(self) -> None:
         received = self._clock.now()
         lost = self._has_lost(self._streams.picture)
-        reply = self._store.run(self._snapshot, (_EPOCH, _LIVE), ())
-        epoch = _text(reply[1]) if len(reply) > 1 else ""
-        if lost or not epoch or _text(reply[2]) != self._store.run_id or epoch < self._known_epoch:
-            self._begin_epoch(epoch, received)
+        everything = self._reader.everything()
+        head = everything.head
+        if lost or head is None or head.run_id != self._reader.run_id or head.epoch < self._known_epoch:
+            self._begin_epoch(head.epoch if head is not None else "")
+            self._read_everything()
             return
-        live = [_live(int(seq), event) for seq, event in (entry.split(b" ", 1) for entry in reply[5:])]
-        picture = _picture(reply, live, received)
+        if self._add_what_is_missing(everything, head):
+            self._read_everything()
+            return
+        self._adopt(everything, head, received)
+
+    def _adopt(self, everything: Everything, head: Head, received: Instant) -> None:
+        picture = Picture().adopt(_snapshot(head, everything.live), received)
         if not picture.epoch:
             # Better the place where this worker stood than none: it is by that place that a loss of the log is noticed.
             raise Unavailable("the store's clock is more than a second ahead of this worker's", retry_after=1)
-        self._remember(epoch)
-        self._streams.restart(picture, live)
-        self._run_id = self._store.run_id
+        self._journal.add(head.epoch, self._acts.values())
+        self._remember(head.epoch)
+        self._opens = head.opens
+        self._streams.restart(picture, everything.live)
+        self._run_id = self._reader.run_id
 
     def _has_lost(self, picture: Picture) -> bool:
         """Tell whether the log of this epoch lacks, or has otherwise, the place where this worker has been."""
         if not picture.epoch:
             return False
-        reply = self._beat_from(picture)
-        return len(reply) > 1 and _text(reply[1]) == picture.epoch and reply[5] == -1
+        beat = self._reader.beat(self._worker, _place(picture))
+        return beat.head is not None and beat.head.epoch == picture.epoch and beat.standing == LOST
 
-    def _begin_epoch(self, seen: str, received: Instant) -> None:
-        epoch = ulid.above(max(seen, self._known_epoch), received.wall)
-        self._store.run(self._begin, KEYS, (seen, epoch, self._store.run_id))
-        self._read_everything()
+    def _begin_epoch(self, seen: str) -> None:
+        now = self._clock.now().wall
+        epoch = ulid.above(max(seen, self._known_epoch), now)
+        is_first = not seen and not self._known_epoch
+        pause = acts.unknown(epoch, now=now) if self._is_unknown(seen) else None
+        if not self._reader.begin(seen, epoch, wait=0 if is_first or self._reader.is_alone else MERGE_TIME, act=pause):
+            return
+        self._begun.append(epoch)
+        if not is_first:
+            _LOG.warning("epoch %s begins, for the store was lost, restarted or replaced: all earlier tokens are void", epoch)
+        if pause is not None:
+            _LOG.error("everything is paused, for neither store nor journal knows what stood before: `broker restore --all`")
+
+    def _is_unknown(self, seen: str) -> bool:
+        """Tell whether there was an epoch of which neither the store nor the journal knows what stood in it."""
+        return seen < self._known_epoch and self._journal.read().epoch < self._known_epoch
+
+    def _add_what_is_missing(self, everything: Everything, head: Head) -> bool:
+        """Commit the acts of which this worker knows more than the store does; tell whether there were any."""
+        self._acts = acts.merged(self._acts.values(), self._journal.read().acts, everything.acts.values())
+        live = {entry.event.id for entry in everything.live}
+        missing = [act for act in self._acts.values() if _is_missing(act, everything.acts, live)]
+        if missing:
+            now = self._clock.now().wall
+            self._reader.add(head.epoch, [acts.again(act, now=now) for act in missing])
+        return bool(missing)
 
     def _remember(self, epoch: str) -> None:
         if epoch != self._known_epoch:
@@ -167,22 +203,39 @@ class Follower:
             self._known_epoch = epoch
 
 
-def _picture(reply: list[Any], live: list[LiveEvent], received: Instant) -> Picture:
-    snapshot = Snapshot(
+def _place(picture: Picture) -> Place:
+    return Place(seq=picture.seq, id=picture.id)
+
+
+def _message(picture: Picture, head: Head, news: list[LiveEvent]) -> Message:
+    place, as_of = head.place, head.as_of
+    if news and news[-1].seq < place.seq:
+        # There is more than one reading holds: what was read is true, and vouches for no later moment.
+        place, as_of = Place(seq=news[-1].seq, id=news[-1].event.id), picture.as_of
+    return Message(
         iss="",
         aud="",
-        epoch=_text(reply[1]),
-        seq=reply[3],
-        id=_text(reply[4]),
-        as_of=reply[0],
-        events=tuple(entry.event.numbered(entry.seq) for entry in live),
+        epoch=picture.epoch,
+        seq=place.seq,
+        id=place.id,
+        prev=_place(picture),
+        as_of=as_of,
+        events=tuple(live.event.numbered(live.seq) for live in news),
     )
-    return Picture().adopt(snapshot, received)
 
 
-def _live(seq: int, event: bytes) -> LiveEvent:
-    return LiveEvent(int(seq), msgspec.json.decode(event, type=NewEvent))
+def _snapshot(head: Head, live: list[LiveEvent]) -> Snapshot:
+    events = tuple(entry.event.numbered(entry.seq) for entry in live)
+    return Snapshot(iss="", aud="", epoch=head.epoch, seq=head.place.seq, id=head.place.id, as_of=head.as_of, events=events)
 
 
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value
+def _acts_in(beat: Beat, epoch: str) -> list[Act]:
+    return [acts.of_event(live.event, epoch=epoch, seq=live.seq) for live in beat.news if acts.is_act(live.event)]
+
+
+def _is_missing(act: Act, store: Acts, live: set[str]) -> bool:
+    known = store.get(act.target)
+    if known is None or act.order > known.order:
+        return True
+    # The end of a key has to be told to verifiers in every epoch: a stolen key signs any.
+    return act.event.kind == "key" and known.event.id == act.event.id and act.event.id not in live

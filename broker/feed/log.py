@@ -1,15 +1,17 @@
 """The one place where anything is taken away: events are committed here, in one script, in one slot (`DESIGN.md` 3.5)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from broker.errors import Unavailable
+from broker.feed import acts
 from broker.feed.event import NewEvent
 from broker.store import Store, feed_key
+from broker.store.store import Argument
 
-KEYS = tuple(feed_key(part) for part in ("epoch", "log", "live", "ends"))
+KEYS = tuple(feed_key(part) for part in ("epoch", "log", "live", "ends", "standing"))
 
 
 class Committed(NamedTuple):
@@ -31,8 +33,18 @@ class Log:
 
         Not certain means: the store did not confirm, or a new epoch has begun and the caller has to look again.
         """
-        arguments = [part for event in events for part in (event.id, event.until, msgspec.json.encode(event))]
-        seq = await self._store.run(self._append, KEYS, [epoch, *arguments])
+        seq = await self._store.run(self._append, KEYS, [epoch, *arguments_of(events)])
         if seq is None:
             raise Unavailable("the store was lost or restarted meanwhile; nothing was committed, try again", retry_after=1)
         return Committed(epoch, int(seq))
+
+
+def arguments_of(events: Iterable[NewEvent]) -> list[Argument]:
+    """Write events as `append.lua` takes them."""
+    return [part for event in events for part in (event.id, event.until, msgspec.json.encode(event), *_standing(event))]
+
+
+def _standing(event: NewEvent) -> tuple[str, str | int, str, str | int]:
+    if not acts.is_act(event):
+        return "", "", "", ""
+    return acts.target_of(event), acts.rank(event), *(event.origin or ("", ""))

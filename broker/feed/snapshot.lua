@@ -1,11 +1,16 @@
--- Read everything alive at the head. KEYS epoch, live
--- Returns time, epoch, run_id, head number, head id, then number and event of each live event as one text.
-local head = redis.call('HMGET', KEYS[1], 'id', 'run_id', 'seq', 'head')
+-- Read everything alive at the head, and everything that stands. KEYS epoch, live, standing
+-- Returns time, epoch, run_id, head number, head id, when issuing opens, then how many live events there are, number and event of
+-- each as one text, and of each act its epoch, number, rank and event as one text.
+local head = redis.call('HMGET', KEYS[1], 'id', 'run_id', 'seq', 'head', 'opens')
 if not head[1] then
   return {now()}
 end
-local reply = {now(), head[1], head[2], tonumber(head[3]), head[4]}
-for _, event in ipairs(redis.call('HVALS', KEYS[2])) do
+local live = redis.call('HVALS', KEYS[2])
+local reply = {now(), head[1], head[2], tonumber(head[3]), head[4], tonumber(head[5]), #live}
+for _, event in ipairs(live) do
   table.insert(reply, event)
+end
+for _, act in ipairs(redis.call('HVALS', KEYS[3])) do
+  table.insert(reply, act)
 end
 return reply

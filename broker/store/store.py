@@ -146,6 +146,11 @@ class SyncStore:
         store._client.connection_pool.connection_kwargs["redis_connect_func"] = store._on_connect
         return store
 
+    @property
+    def is_embedded(self) -> bool:
+        """Tell whether the store is inside this process, so that nobody else can use it."""
+        return self._is_embedded
+
     def script(self, package: str, name: str, *, even_when_full: bool = False) -> Script:
         """Read a room's script, with this store's clock; what ends access runs even when the store is full."""
         return Script(package, name, clock=self._clock, even_when_full=even_when_full and not self._is_embedded)

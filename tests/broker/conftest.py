@@ -47,6 +47,9 @@ def patient(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     """Let workers decide on pictures up to a minute old: a machine that stands still for a second is no bug."""
     if not hasattr(request.module, "MAX_AGE"):
         monkeypatch.setattr("broker.feed.follower.MAX_AGE", 60_000)
+    # Nor is it of interest, but to tests of just that, that a new epoch issues nothing for its first three seconds.
+    if not hasattr(request.module, "MERGE_TIME"):
+        monkeypatch.setattr("broker.feed.follower.MERGE_TIME", 0)
 
 
 @pytest.fixture

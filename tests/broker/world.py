@@ -18,7 +18,8 @@ from broker.callers import Caller
 from broker.exchange import TokenRequest
 from broker.identity import development
 from broker.issuer import Issued
-from broker.revocation import Revoked, Selector
+from broker.revocation import Revoked
+from broker.selector import Selector
 from broker.store import Store, SyncStore
 from broker.tasks import Declaration, Task
 from scopes import jose

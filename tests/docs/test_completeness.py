@@ -14,7 +14,7 @@ from broker.client import ClientError, Task
 from broker.errors import BrokerError
 from broker.policy import schema
 from broker.registry import records
-from broker.revocation import Selector
+from broker.selector import Selector
 from broker.settings import PREFIX, Settings, SpiffeTrust
 from broker.tasks import Declaration
 from scopes import Grant, Verifier
@@ -172,6 +172,7 @@ async def use_everything(world: World) -> None:
     await world.issue()
     revoked = await world.issue(task=parent.id)
     await world.revoke(lease=revoked.lease_id)
+    await world.revoke(key="stolen")
     world.follow()
     await world.broker.callers.identify(f"Bearer {world.operator_assertion()}")
     ended = await world.declare()

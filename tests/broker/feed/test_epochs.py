@@ -9,6 +9,7 @@ import pytest
 from broker.errors import Unavailable
 from broker.feed.epoch_file import EpochFile
 from broker.feed.event import new_event
+from broker.feed.log import KEYS
 from broker.store import feed_key
 from scopes.claims import TOKEN_TYPE, decode
 from scopes.jose import read
@@ -16,7 +17,7 @@ from tests.broker.redis_server import RedisServer
 from tests.broker.world import World, redis_backend
 from tests.scopes.clocks import eventually
 
-HEAD, LOG, LIVE, ENDS = (feed_key(part) for part in ("epoch", "log", "live", "ends"))
+HEAD, LOG, LIVE = (feed_key(part) for part in ("epoch", "log", "live"))
 DAY = 86_400_000
 
 
@@ -190,7 +191,7 @@ async def test_many_that_begin_an_epoch_at_once_begin_one(world: World) -> None:
     store = world.backend.stores.shared
     begin = store.script("broker.feed", "begin")
     proposed = [f"01JE00000000000000000000{number}" for number in range(10, 60)]
-    told = await asyncio.gather(*(store.run(begin, [HEAD, LOG, LIVE, ENDS], ["", epoch, "life"]) for epoch in proposed))
+    told = await asyncio.gather(*(store.run(begin, KEYS, ["", epoch, "life", 0, "", ""]) for epoch in proposed))
     assert len(set(told)) == 1
 
 
@@ -198,7 +199,7 @@ async def test_an_epoch_begun_twice_is_begun_once(world: World) -> None:
     """An answer that was lost must not cost the events committed since (TRAPS 21b)."""
     store, old = world.backend.stores.shared, epoch_of(world)
     begin = store.script("broker.feed", "begin")
-    asked = ([HEAD, LOG, LIVE, ENDS], [old, "7ZZZZZZZZZZZZZZZZZZZZZZZZY", world.backend.stores.follower.run_id])
+    asked = (KEYS, [old, "7ZZZZZZZZZZZZZZZZZZZZZZZZY", world.backend.stores.follower.run_id, 0, "", ""])
     await store.run(begin, *asked)
     world.follow()
     await commit(world)

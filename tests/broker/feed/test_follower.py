@@ -4,12 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
 from broker.errors import Unavailable
 from broker.feed.event import NewEvent, new_event
 from broker.feed.follower import MAX_AGE
+from broker.feed.log import KEYS, arguments_of
 from broker.store import feed_key
 from scopes.clock import Instant, SystemClock
 from scopes.revocations import Picture
@@ -18,7 +18,7 @@ from tests.broker.world import Backend, World
 from tests.scopes.clocks import eventually
 
 HOUR = 3_600_000
-HEAD, LOG, LIVE, BEATS = (feed_key(part) for part in ("epoch", "log", "live", "beats"))
+LOG, BEATS = (feed_key(part) for part in ("log", "beats"))
 
 
 class SkewedClock:
@@ -148,9 +148,8 @@ def test_a_worker_stopped_after_reading_shows_a_picture_as_old_as_its_reading(wo
 async def test_a_beat_vouches_only_for_what_was_read_with_it(world: World, neighbour: World, monkeypatch) -> None:
     """A heartbeat sent before the events it vouches for (TRAPS 21): the event came after the reading."""
     late, store = event(world), neighbour.backend.stores.follower
-    append, asked = store.script("broker.feed", "append"), [picture_of(world).epoch, late.id, late.until]
-    keys = [HEAD, LOG, LIVE, feed_key("ends")]
-    during(world, monkeypatch, lambda: store.run(append, keys, [*asked, msgspec.json.encode(late)]))
+    append, asked = store.script("broker.feed", "append"), [picture_of(world).epoch, *arguments_of([late])]
+    during(world, monkeypatch, lambda: store.run(append, KEYS, asked))
     world.follow()
     assert (picture_of(world).seq, known(world)) == (0, [])
     world.follow()
@@ -168,7 +167,7 @@ async def test_the_time_of_a_picture_never_falls(world: World) -> None:
 
 async def test_a_reading_that_holds_only_part_of_the_log_does_not_make_the_picture_younger(world: World, monkeypatch) -> None:
     """What was read is true, and vouches for no moment at which there already was more (TRAPS 21)."""
-    monkeypatch.setattr("broker.feed.follower._LARGEST_READ", 2)
+    monkeypatch.setattr("broker.feed.reader.LARGEST_READ", 2)
     await commit(world, 5)
     first = picture_of(world).as_of
     world.clock.advance(50)
