@@ -18,9 +18,10 @@ from litestar.exceptions import HTTPException
 from broker import policy as policies
 from broker import settings as settings_file
 from broker import ulid
-from broker.api import agents, audit, feed, health, leases, metadata, problems, reductions, revocations, tasks, token
+from broker.api import agents, audit, feed, health, leases, metadata, problems, reductions, revocations, stuck, tasks, token
 from broker.audit import Audit
 from broker.callers import Callers
+from broker.endings import Endings
 from broker.errors import BrokerError, ConfigurationError
 from broker.exchange import Exchange
 from broker.feed.epoch_file import EpochFile
@@ -33,6 +34,7 @@ from broker.issuer import Issuer
 from broker.keys import Keys
 from broker.leases import Leases
 from broker.operators import Operators
+from broker.outbox import Outbox
 from broker.policy import Policy
 from broker.reduction import Reduction
 from broker.registry import files as registry_files
@@ -58,6 +60,7 @@ _HANDLERS: list[Any] = [
     revocations.revoke,
     reductions.reduce,
     reductions.list_reductions,
+    stuck.list_stuck,
     agents.list_agents,
     agents.show,
     audit.list_events,
@@ -146,6 +149,7 @@ class Broker:
         self.issuer = self._issuer()
         self.callers = self._callers()
         self.exchange = self._exchange()
+        self.endings = self._endings()
         self.revocation = self._revocation()
         self.reduction = self._reduction()
         self.scheduler = self._scheduler()
@@ -180,7 +184,7 @@ class Broker:
         )
 
     def _given(self) -> dict[str, Any]:
-        names = "keys streams follower audit leases tasks registry standing callers exchange revocation reduction"
+        names = "keys streams follower audit leases tasks registry standing callers exchange endings revocation reduction"
         settings = self.configuration.settings
         rooms = {name: getattr(self, name) for name in names.split()}
         return {"issuer": settings.issuer, "anyone_follows": settings.anyone_follows, **rooms}
@@ -218,8 +222,20 @@ class Broker:
             max_ttl=self.configuration.settings.max_ttl,
         )
 
+    def _endings(self) -> Endings:
+        folder = self.configuration.settings.path(self.configuration.settings.keys)
+        return Endings(
+            log=self.log,
+            follower=self.follower,
+            journal=self.journal,
+            audit=self.audit,
+            outbox=Outbox(folder / "outbox"),
+            clock=self.clock,
+        )
+
     def _revocation(self) -> Revocation:
         return Revocation(
+            endings=self.endings,
             log=self.log,
             follower=self.follower,
             leases=self.leases,
@@ -230,20 +246,14 @@ class Broker:
         )
 
     def _reduction(self) -> Reduction:
-        return Reduction(
-            log=self.log,
-            follower=self.follower,
-            journal=self.journal,
-            registry=self.registry,
-            audit=self.audit,
-            clock=self.clock,
-        )
+        return Reduction(endings=self.endings, follower=self.follower, registry=self.registry, clock=self.clock)
 
     def _scheduler(self) -> Scheduler:
         return Scheduler(
             leases=self.leases,
             tasks=self.tasks,
             revocation=self.revocation,
+            endings=self.endings,
             issuer=self.issuer,
             follower=self.follower,
         )

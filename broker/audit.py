@@ -61,11 +61,15 @@ class Audit:
 
     async def append(self, record: Record) -> None:
         """Write one record; raise `Unavailable` if it is not certain that it was written."""
-        await self._store.run(self._append, [_stream(record)], [self.encode(record)])
+        await self._store.run(self._append, [_stream(_owner(record))], [self.encode(record)])
 
     async def append_end(self, record: Record) -> None:
         """Write a record of something that was ended, also where the store is full; otherwise as `append`."""
-        await self._store.run(self._append_end, [_stream(record)], [self.encode(record)])
+        await self.append_encoded(_owner(record), self.encode(record))
+
+    async def append_encoded(self, owner: str, encoded: bytes) -> None:
+        """Write a record that was encoded before, of something that this operator or agent ended."""
+        await self._store.run(self._append_end, [_stream(owner)], [encoded])
 
     async def read(self, cursor: str = "", *, most: int = 100) -> list[Entry]:
         """Return up to `most` records after the cursor, oldest first; all of them where the cursor is empty.
@@ -85,8 +89,12 @@ class Audit:
         return sorted((entry for entries in shards for entry in entries), key=_order)[:most]
 
 
-def _stream(record: Record) -> str:
-    return key(shard_of(record.agent or record.operator or record.workload or ""), "audit")
+def _owner(record: Record) -> str:
+    return record.agent or record.operator or record.workload or ""
+
+
+def _stream(owner: str) -> str:
+    return key(shard_of(owner), "audit")
 
 
 def _parsed(cursor: str) -> tuple[str, int]:

@@ -1,19 +1,18 @@
 """The use case of reducing access instead of ending it, and of restoring it: what is reduced stands until it is lifted."""
 
-import asyncio
 from typing import NamedTuple
 
 import msgspec
 
-from broker.audit import Audit, Record
+from broker.audit import Record
 from broker.callers import Caller
-from broker.errors import InvalidRequest, NotFound, Unavailable
+from broker.endings import Endings
+from broker.errors import InvalidRequest, NotFound
 from broker.feed import acts
 from broker.feed.acts import Act
 from broker.feed.event import LIFT, NewEvent, new_event
 from broker.feed.follower import Follower
-from broker.feed.journal import Journal
-from broker.feed.log import Committed, Log
+from broker.feed.log import Committed
 from broker.registry.registry import Registry
 from broker.selector import ReductionSelector
 from scopes.clock import Clock
@@ -45,31 +44,23 @@ class InForce(NamedTuple):
 class Reduction:
     """Reduces and restores. What is live is hit by the event; what is asked for afterwards, by what stands."""
 
-    def __init__(
-        self, *, log: Log, follower: Follower, journal: Journal, registry: Registry, audit: Audit, clock: Clock
-    ) -> None:
-        self._log = log
+    def __init__(self, *, endings: Endings, follower: Follower, registry: Registry, clock: Clock) -> None:
+        self._endings = endings
         self._follower = follower
-        self._journal = journal
         self._registry = registry
-        self._audit = audit
         self._clock = clock
 
     async def reduce(self, selector: ReductionSelector, to: str, reason: str, by: Caller) -> Reduced:
         """Reduce access to a level, or restore it with `none`, in one event that stands until the next one on the same.
 
         What an earlier and stricter reduction ended stays ended: nothing un-revokes. Raises `InvalidRequest`, `NotFound` for
-        an agent or service of no registry, `Unavailable` where it is not certain that it holds and would outlive the store.
+        an agent or service of no registry, `Stuck` where it is not certain that it holds and would outlive the store.
         """
         kind, value = selector.chosen
         self._check(kind, value, to, reason)
-        picture = self._follower.standpoint().picture
         event = msgspec.structs.replace(self._event(kind, value, to), by=by.name, said=reason)
-        committed = await self._log.append(picture.epoch, [event])
-        await self._keep(acts.of_event(event, epoch=committed.epoch, seq=committed.seq))
         record = Record(kind="reduction", operator=by.name, selector=f"{kind}:{value}", reason=to, said=reason)
-        await self._audit.append_end(record)
-        return Reduced(event.id, committed)
+        return Reduced(event.id, await self._endings.commit([event], record))
 
     def in_force(self) -> list[InForce]:
         """Return every reduction in force, as this worker knows them; raise `Unavailable` if it knows nothing fresh."""
@@ -96,14 +87,6 @@ class Reduction:
             return msgspec.structs.replace(event, kind=LIFT, value=acts.target_of(event))
         above, unapproved = acts.REDUCTIONS[to]
         return msgspec.structs.replace(event, above=above, unapproved=unapproved, stands=True)
-
-    async def _keep(self, act: Act) -> None:
-        """Have the act on disk before anybody is told that it stands: the store may be lost the moment after."""
-        try:
-            await asyncio.to_thread(self._journal.add, act.epoch, [act])
-        except OSError as error:
-            why = f"it holds, but would not outlive the store: the journal cannot be written ({error.strerror})"
-            raise Unavailable(why, reason="not_kept") from None
 
 
 def _in_force(act: Act, to: str) -> InForce:

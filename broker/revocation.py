@@ -8,7 +8,8 @@ import msgspec
 
 from broker.audit import Audit, Record
 from broker.callers import Caller
-from broker.errors import InvalidRequest, NotFound
+from broker.endings import Endings
+from broker.errors import InvalidRequest, NotFound, Unavailable
 from broker.feed.event import NO_END, NewEvent, new_event
 from broker.feed.follower import Follower
 from broker.feed.log import Log
@@ -42,6 +43,7 @@ class Revocation:
     def __init__(
         self,
         *,
+        endings: Endings,
         log: Log,
         follower: Follower,
         leases: Leases,
@@ -50,6 +52,7 @@ class Revocation:
         audit: Audit,
         clock: Clock,
     ) -> None:
+        self._endings = endings
         self._log = log
         self._follower = follower
         self._leases = leases
@@ -60,18 +63,16 @@ class Revocation:
         self._settled = ("", -1)
 
     async def revoke(self, selector: Selector, reason: str, by: Caller) -> Revoked:
-        """Commit the end of everything the selector hits, known or not; raise `Unavailable` where that is not certain."""
+        """Commit the end of everything the selector hits, known or not; raise `Stuck` where that is not certain."""
         kind, value = selector.chosen
         if not 0 < len(reason) <= MAX_REASON:
             raise InvalidRequest(f"say why, in at most {MAX_REASON} characters")
-        picture = self._follower.standpoint().picture
-        committed_events, matched = await self._events(kind, value, picture)
-        committed = await self._log.append(picture.epoch, committed_events)
+        events, matched = await self._seen_or_blind(kind, value)
         record = Record(kind="revocation", operator=by.name, selector=f"{kind}:{value}", reason="requested", said=reason)
-        await self._audit.append_end(record)
+        committed = await self._endings.commit(events, record)
         if kind == "lease":
             await self._leases.end([value], "revoked")
-        return Revoked(committed_events[-1].id, committed.epoch, committed.seq, matched)
+        return Revoked(events[-1].id, committed.epoch, committed.seq, matched)
 
     async def end_task(self, id: str, outcome: str, by: Caller) -> Task:
         """End a task and all below it, its leases first; to end it again changes nothing. Raises `NotFound`, `Unavailable`."""
@@ -100,6 +101,24 @@ class Revocation:
             await self._leases.settle(shard, picture)
         self._settled = (picture.epoch, picture.seq)
 
+    async def _seen_or_blind(self, kind: str, value: str) -> tuple[list[NewEvent], int | None]:
+        """Return the events and what they match; where the store does not say what there is, events for everybody."""
+        try:
+            return await self._events(kind, value, self._follower.standpoint().picture)
+        except Unavailable:
+            return self._blind(kind, value), None
+
+    def _blind(self, kind: str, value: str) -> list[NewEvent]:
+        if kind == "owner":
+            return [self._event("agent", name) for name in self._agents_of(value)]
+        return [self._event(kind, value)]
+
+    def _agents_of(self, owner: str) -> list[str]:
+        names = [name for name, agent in self._registry.content.agents.items() if agent.owner == owner]
+        if not names:
+            raise NotFound(f"nobody called {owner!a} owns an agent")
+        return names
+
     async def _events(self, kind: str, value: str, picture: Picture) -> tuple[list[NewEvent], int | None]:
         if kind == "lease":
             # A lease that is not known may still be behind a token: a revocation that comes first must hold (TRAPS 23).
@@ -107,10 +126,7 @@ class Revocation:
             live = sum(lease.status == "live" for lease in known)
             return [self._event("lease", value, known) if known else self._event("lease", value)], live
         if kind == "owner":
-            names = [name for name, agent in self._registry.content.agents.items() if agent.owner == value]
-            if not names:
-                raise NotFound(f"nobody called {value!a} owns an agent")
-            return [self._event("agent", name) for name in names], await self._count(picture, names)
+            return self._blind(kind, value), await self._count(picture, self._agents_of(value))
         return [self._event(kind, value)], await self._matched(kind, value, picture)
 
     def _event(self, kind: str, value: str, leases: Sequence[Lease] = ()) -> NewEvent:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
+from broker.endings import Endings
 from broker.errors import Unavailable
 from broker.feed.follower import Follower
 from broker.issuer import Issuer
@@ -21,10 +22,20 @@ _OFTEN, _SELDOM = 1, 30
 class Scheduler:
     """Runs the broker's house-keeping. No token lives a second longer because a job is late."""
 
-    def __init__(self, *, leases: Leases, tasks: Tasks, revocation: Revocation, issuer: Issuer, follower: Follower) -> None:
+    def __init__(
+        self,
+        *,
+        leases: Leases,
+        tasks: Tasks,
+        revocation: Revocation,
+        endings: Endings,
+        issuer: Issuer,
+        follower: Follower,
+    ) -> None:
         self._leases = leases
         self._tasks = tasks
         self._revocation = revocation
+        self._endings = endings
         self._issuer = issuer
         self._follower = follower
         self._scheduler = AsyncIOScheduler()
@@ -35,6 +46,7 @@ class Scheduler:
             (self.expire_leases, _OFTEN),
             (self._revocation.end_due_tasks, _OFTEN),
             (self._revocation.settle, _OFTEN),
+            (self._endings.try_again, _OFTEN),
             (self._issuer.finish_undoing, _OFTEN),
             (self.forget, _SELDOM),
         ]

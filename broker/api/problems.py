@@ -66,6 +66,8 @@ def _details(error: BrokerError) -> dict[str, Any]:
     details: dict[str, Any] = {"reason": error.reason} if error.reason != error.code else {}
     if isinstance(error, errors.AccessDenied):
         details["policies"] = error.policies
+    if isinstance(error, errors.Stuck):
+        details["id"] = error.id
     if error.reason == "approval_required":
         details["approval_required"] = True
     return details

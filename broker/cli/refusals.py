@@ -5,9 +5,10 @@ from pathlib import Path
 
 from broker.cli import output
 from broker.client import ClientError, Misconfigured, NotAuthenticated, Unreachable
+from broker.client.refusals import STUCK
 from broker.errors import BrokerError, ConfigurationError
 
-REFUSED, USAGE, UNREACHABLE = 1, 2, 3
+REFUSED, USAGE, UNREACHABLE, UNCONFIRMED = 1, 2, 3, 4
 
 _HINTS: dict[type[Exception], str] = {
     Unreachable: "Is it running? `broker serve` starts one; --broker or BROKER_URL says where it is.",
@@ -54,4 +55,6 @@ def _place(error: Exception) -> str:
 def _exit_code(error: Exception) -> int:
     if isinstance(error, Unreachable):
         return UNREACHABLE
+    if isinstance(error, ClientError) and error.reason == STUCK:
+        return UNCONFIRMED
     return USAGE if isinstance(error, Misconfigured | ConfigurationError) else REFUSED

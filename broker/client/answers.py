@@ -138,6 +138,24 @@ class ReductionPage(_Answer, frozen=True):
     cursor: str | None = None
 
 
+class StuckRecord(_Answer, frozen=True):
+    """What was to end and is not known to have ended. Times are milliseconds."""
+
+    id: str
+    what: str
+    problem: str
+    tries: int
+    since: int
+    next_try: int
+
+
+class StuckPage(_Answer, frozen=True):
+    """What is stuck, and where to go on."""
+
+    stuck: tuple[StuckRecord, ...]
+    cursor: str | None = None
+
+
 class AuditRecord(_Answer, frozen=True, omit_defaults=True):
     """One audit record. `time` is milliseconds; `said` is what somebody wrote, and not to be believed."""
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import httpx2
 
 from broker.client.errors import Misconfigured
-from broker.client.refusals import BUSY, answer_of, refusal, retry_after, unreachable
+from broker.client.refusals import BUSY, answer_of, is_kept, refusal, retry_after, unreachable
 from scopes.clock import Clock, SystemClock
 from scopes.revocations import MAX_SNAPSHOT_BYTES
 
@@ -148,7 +148,8 @@ class _Patience:
 
     def wait_after(self, response: httpx2.Response) -> float | None:
         """Return the seconds to wait before asking again, or `None` where this answer has to do."""
-        if response.status_code not in BUSY:
+        # What is kept is tried by the broker itself: to ask again would have it done twice.
+        if response.status_code not in BUSY or is_kept(response):
             return None
         wait = retry_after(response) * random.uniform(1.0, 1.0 + _SPREAD)  # noqa: S311 - not a secret
         passed = self._clock.now().since(self._began)

@@ -17,6 +17,8 @@ from broker.client.answers import (
     ReductionPage,
     ReductionRecord,
     Revoked,
+    StuckPage,
+    StuckRecord,
     TaskPage,
     TaskRecord,
 )
@@ -26,7 +28,7 @@ from scopes import jose
 from scopes.keys import SigningKey
 
 T = TypeVar("T")
-P = TypeVar("P", TaskPage, LeasePage, AgentPage, ReductionPage)
+P = TypeVar("P", TaskPage, LeasePage, AgentPage, ReductionPage, StuckPage)
 
 Selector = Mapping[str, str | bool]
 """What to revoke: one of `lease`, `task`, `agent`, `instance`, `resource`, `owner`, `user`, `key` by value, or `all`: True."""
@@ -99,6 +101,11 @@ class Operator:
         """Yield every reduction in force."""
         for page in self._pages("/v1/reductions", ReductionPage, {}):
             yield from page.reductions
+
+    def stuck(self) -> Iterator[StuckRecord]:
+        """Yield what this replica was told to end and could not carry out yet."""
+        for page in self._pages("/v1/stuck", StuckPage, {}):
+            yield from page.stuck
 
     def agents(self) -> Iterator[AgentRecord]:
         """Yield every agent of the registry."""

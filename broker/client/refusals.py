@@ -13,6 +13,9 @@ T = TypeVar("T")
 BUSY = frozenset({429, 503})
 """The answers that ask to come back."""
 
+STUCK = "stuck"
+"""The reason for which something was not done that the broker itself will try again."""
+
 _UNSAID_WAIT = 1.0
 _CLASSES: dict[int, type[Refused]] = {401: NotAuthenticated, 404: NotFound}
 
@@ -39,6 +42,11 @@ def refusal(response: httpx2.Response) -> ClientError:
     if not 400 <= status < 500 or not code:
         return UnexpectedAnswer(message, **details)
     return _CLASSES.get(status, Refused)(message, **details)
+
+
+def is_kept(response: httpx2.Response) -> bool:
+    """Tell whether the broker keeps what was asked for, and goes on trying it by itself."""
+    return _problem(response).reason == STUCK
 
 
 def unreachable(url: str, error: httpx2.RequestError) -> Unreachable:

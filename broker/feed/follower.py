@@ -58,6 +58,7 @@ class Follower:
         self._run_id = ""
         self._begun: list[str] = []
         self._unwritten: list[Act] = []
+        self._is_full = False
         self._background = Background("feed-follower", self.step)
 
     def start(self) -> None:
@@ -129,10 +130,19 @@ class Follower:
             self._acts = acts.merged(self._acts.values(), heard) if heard else self._acts
             self._unwritten += heard
             self._streams.publish(moved, beat.news)
-        # Also what could not be written when it was heard.
-        if self._unwritten:
-            self._journal.add(picture.epoch, self._unwritten)
-            self._unwritten = []
+        self._write_down(picture.epoch)
+
+    def _write_down(self, epoch: str) -> None:
+        """Write what was heard to the journal; what cannot be written is tried at every beat, for the feed has to go on."""
+        if not self._unwritten:
+            return
+        try:
+            self._journal.add(epoch, self._unwritten)
+            self._unwritten, self._is_full = [], False
+        except OSError as error:
+            if not self._is_full:
+                _LOG.error("the journal cannot be written, and what stands would not outlive the store: %s", error.strerror)
+            self._is_full = True
 
     def _is_same_life(self, head: Head, picture: Picture) -> bool:
         """Tell whether the store is still in the picture's epoch, on the same server."""
