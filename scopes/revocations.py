@@ -14,6 +14,7 @@ from scopes import jose, strict_json
 from scopes.claims import Claims
 from scopes.clock import Instant
 from scopes.errors import InvalidDocument
+from scopes.events import ALL, BROKER_KINDS, UNKNOWN, Event, Index, Target, Wire, identity
 from scopes.keys import KeySet
 from scopes.levels import Level, is_above
 from scopes.scope import Scope
@@ -26,41 +27,15 @@ MAX_SNAPSHOT_BYTES = 64 * 1024 * 1024
 MAX_AHEAD = 1_000
 """The milliseconds by which the issuer's clock may be ahead of ours; further, one of the two is wrong and we refuse."""
 
-_ENDING_KINDS = frozenset({"lease", "task", "taint", "agent", "instance", "user", "resource", "class", "key", "all"})
-_BROKER_KINDS = frozenset({"label", "configuration", "lift"})
-_ALL = "all"
-_UNKNOWN = "unknown kind"
-# Ended events are swept out of the index when it has doubled, so that sweeping costs each event a constant share.
-_SMALLEST_SWEEP = 1024
 
-Target = str
-"""The kind and value of an event that would end a token, as one text: cheap to make, to keep and to look up."""
-
-
-class _Wire(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A member that is not known is skipped: all that an event could add is a narrowing, and to skip it ends more."""
-
-
-class Event(_Wire, frozen=True):
-    """One entry of the log: what has ended. `until` (milliseconds) is the end of the last token it can hit, and a minute."""
-
-    seq: int
-    id: str
-    kind: str
-    until: int
-    value: str = ""
-    above: str | None = None
-    unapproved: bool = False
-
-
-class Place(_Wire, frozen=True):
+class Place(Wire, frozen=True):
     """A place in the log: a number alone means different events before and after a store was lost."""
 
     seq: int
     id: str
 
 
-class Message(_Wire, frozen=True):
+class Message(Wire, frozen=True):
     """Every event in (`prev`, `seq`] that concerns one audience; without events, a heartbeat."""
 
     iss: str
@@ -73,7 +48,7 @@ class Message(_Wire, frozen=True):
     events: tuple[Event, ...] = ()
 
 
-class Snapshot(_Wire, frozen=True):
+class Snapshot(Wire, frozen=True):
     """Every event alive at `seq` that concerns one audience."""
 
     iss: str
@@ -113,7 +88,7 @@ def revocable(claims: Claims, scope: Scope, kid: str) -> Revocable:
 
 def targets_of(*, lease: str, agent: str, workload: str, path: Iterable[str], scope: Scope) -> list[Target]:
     """Name the events that would end any token of this lease."""
-    targets = [_ALL, _UNKNOWN, f"lease {lease}", f"agent {agent}", f"instance {workload}"]
+    targets = [ALL, UNKNOWN, f"lease {lease}", f"agent {agent}", f"instance {workload}"]
     targets += [f"task {task}" for task in path]
     targets += [f"resource {prefix}" for prefix in scope.resource.prefixes]
     return targets
@@ -133,8 +108,7 @@ class Picture(msgspec.Struct, frozen=True):
     as_of: int = 0
     received: Instant = Instant(0, 0)
     age_at_receipt: int = 2**62
-    index: dict[Target, tuple[Event, ...]] = {}
-    sweep_at: int = _SMALLEST_SWEEP
+    index: Index = Index()
     needs_snapshot: bool = True
     disputed: bool = False
 
@@ -151,10 +125,9 @@ class Picture(msgspec.Struct, frozen=True):
 
     def ended_by(self, token: Revocable) -> Event | None:
         """Return an event that ends the token, if there is one. The epochs have to be compared before."""
-        for target in token.targets:
-            for event in self.index.get(target, ()):
-                if _hits(event, token):
-                    return event
+        for event in self.index.of_any(token.targets):
+            if _hits(event, token):
+                return event
         return None
 
     def has(self, target: Target) -> bool:
@@ -163,7 +136,7 @@ class Picture(msgspec.Struct, frozen=True):
 
     def events(self) -> list[Event]:
         """Return the events this picture holds, in the order of the log."""
-        return sorted((event for bucket in self.index.values() for event in bucket), key=lambda event: event.seq)
+        return sorted(self.index.events(), key=lambda event: event.seq)
 
     def apply(self, message: Message, now: Instant) -> "Picture":
         """Take in a genuine message; return this picture unchanged where it says nothing new or cannot be believed."""
@@ -189,8 +162,7 @@ class Picture(msgspec.Struct, frozen=True):
         if snapshot.as_of > now.wall + MAX_AHEAD or any(event.seq > snapshot.seq for event in snapshot.events):
             return self
         if snapshot.epoch > self.epoch:
-            keys = {target: events for target, events in self.index.items() if target.startswith("key ")}
-            return Picture(epoch=snapshot.epoch, index=keys)._with(snapshot.events, snapshot, now)
+            return Picture(epoch=snapshot.epoch, index=self.index.only_keys())._with(snapshot.events, snapshot, now)
         if snapshot.epoch < self.epoch or snapshot.seq < self.seq:
             return self
         if self._is_contradicted_by(snapshot):
@@ -198,27 +170,16 @@ class Picture(msgspec.Struct, frozen=True):
         return self._with(snapshot.events, snapshot, now)
 
     def _is_contradicted_by(self, snapshot: Snapshot) -> bool:
-        # Keys are left out, for what ended one may carry the number of an earlier epoch.
-        known = {event.seq: event.id for event in self.events() if event.kind != "key"} | {self.seq: self.id}
-        told = [(snapshot.seq, snapshot.id), *((event.seq, event.id) for event in snapshot.events)]
-        return any(known.get(seq, told_id) != told_id for seq, told_id in told)
+        told = {event.seq: identity(event.id) for event in snapshot.events}
+        told[snapshot.seq], here = identity(snapshot.id), identity(self.id)
+        if told.get(self.seq, here) != here:
+            return True
+        return any(told.get(seq, known) != known for seq, known in self.index.places())
 
     def _with(self, events: Iterable[Event], head: Message | Snapshot, now: Instant) -> "Picture":
         moved = msgspec.structs.replace(self, seq=head.seq, id=head.id, needs_snapshot=False)._refreshed(head, now)
-        fresh = [event for event in events if event.kind not in _BROKER_KINDS]
-        return moved._indexed(fresh, head.as_of) if fresh else moved
-
-    def _indexed(self, events: list[Event], as_of: int) -> "Picture":
-        index = dict(self.index)
-        for event in events:
-            target = _target(event)
-            if event not in index.get(target, ()):
-                # The ended ones go here too, so that one agent suspended daily for years leaves no trail to search.
-                index[target] = (*_alive(index.get(target, ()), as_of), event)
-        if len(index) < self.sweep_at:
-            return msgspec.structs.replace(self, index=index)
-        kept = _swept(index, as_of)
-        return msgspec.structs.replace(self, index=kept, sweep_at=max(_SMALLEST_SWEEP, 2 * len(kept)))
+        fresh = [event for event in events if event.kind not in BROKER_KINDS]
+        return msgspec.structs.replace(moved, index=moved.index.adding(fresh, head.as_of)) if fresh else moved
 
     def _refreshed(self, head: Message | Snapshot, now: Instant) -> "Picture":
         if head.as_of <= self.as_of:
@@ -258,12 +219,6 @@ def _is_in_order(message: Message) -> bool:
     return numbers[-1] <= message.seq and all(low < high for low, high in pairwise(numbers))
 
 
-def _target(event: Event) -> Target:
-    if event.kind not in _ENDING_KINDS:
-        return _UNKNOWN
-    return _ALL if event.kind == "all" else f"{event.kind} {event.value}"
-
-
 def _hits(event: Event, token: Revocable) -> bool:
     # A stolen key signs any position it likes, so the end of a key asks for none.
     if event.kind != "key" and token.position >= event.seq:
@@ -271,14 +226,3 @@ def _hits(event: Event, token: Revocable) -> bool:
     if event.above is not None and not is_above(token.level, event.above):
         return False
     return not (event.unapproved and token.approved)
-
-
-def _swept(index: dict[Target, tuple[Event, ...]], as_of: int) -> dict[Target, tuple[Event, ...]]:
-    alive = {target: _alive(events, as_of) for target, events in index.items()}
-    return {target: events for target, events in alive.items() if events}
-
-
-def _alive(events: tuple[Event, ...], as_of: int) -> tuple[Event, ...]:
-    # By the issuer's time, not ours: `until` is its promise that no token lives that the event could still hit. It cannot
-    # promise that of a stolen key, which signs any `exp`; those events are few, and kept.
-    return tuple(event for event in events if event.until >= as_of or event.kind == "key")

@@ -19,7 +19,8 @@ from broker.cli.options import (
 )
 from broker.client import Operator, Published
 from broker.client.feed import News
-from scopes.revocations import Event, Snapshot
+from scopes.events import Event
+from scopes.revocations import Snapshot
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 

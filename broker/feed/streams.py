@@ -18,6 +18,9 @@ from scopes.revocations import MESSAGE_TYPE, SNAPSHOT_TYPE, Message, Picture, Pl
 HEARTBEAT = 800
 """The milliseconds after which the next beat is sent on even if nothing happened; with the beat, less than a second."""
 
+# What has ended is swept out when as much again has come, so that sweeping costs each event a constant share.
+_SMALLEST_SWEEP = 1024
+
 Deliver = Callable[[bytes], None]
 """Takes one frame of server-sent events; called from the follower's thread, must not block."""
 
@@ -29,20 +32,47 @@ class LiveEvent(NamedTuple):
     event: NewEvent
 
 
-class _Cached(NamedTuple):
-    place: Place
-    as_of: int
-    text: str
-
-
 class _Channel:
-    """What one audience has been told: where its stream stands, who listens, and the last frame for each newcomer."""
+    """What one audience has been told: where its stream stands, who listens, and the snapshot for each newcomer."""
 
     def __init__(self, picture: Picture) -> None:
         self.place = Place(seq=picture.seq, id=picture.id)
         self.as_of = picture.as_of
         self.listeners: set[Deliver] = set()
-        self.snapshot: _Cached | None = None
+        self.snapshot: _Snapshot | None = None
+
+
+class _Snapshot:
+    """Everything alive at one moment for one audience: signed for the first who asks, while nobody else has to wait."""
+
+    def __init__(self, picture: Picture, live: list[LiveEvent]) -> None:
+        self._lock = threading.Lock()
+        self._live = live
+        self._text = ""
+        self.picture = picture
+
+    def text(self, issuer: str, audience: str, key: SigningKey) -> str:
+        """Return it signed."""
+        with self._lock:
+            if not self._text:
+                self._text = self._signed(issuer, audience, key)
+                self._live = []
+            return self._text
+
+    def _signed(self, issuer: str, audience: str, key: SigningKey) -> str:
+        picture = self.picture
+        snapshot = Snapshot(
+            iss=issuer,
+            aud=audience,
+            epoch=picture.epoch,
+            seq=picture.seq,
+            id=picture.id,
+            as_of=picture.as_of,
+            events=tuple(
+                event.numbered(seq) for seq, event in self._live if event.until >= picture.as_of and event.concerns(audience)
+            ),
+        )
+        return jose.write(msgspec.json.encode(snapshot), type=SNAPSHOT_TYPE, key=key)
 
 
 class Streams:
@@ -53,7 +83,9 @@ class Streams:
         self._key = key
         self._lock = threading.Lock()
         self._channels: dict[str, _Channel] = {}
-        self._live: dict[str, LiveEvent] = {}
+        # In the order of the log.
+        self._live: list[LiveEvent] = []
+        self._sweep_at = _SMALLEST_SWEEP
         self._closed = False
         self.picture = Picture()
 
@@ -62,7 +94,7 @@ class Streams:
         news = list(events)
         with self._lock:
             self.picture = picture
-            self._live.update((live.event.id, live) for live in news)
+            self._keep(news)
             for audience, channel in self._channels.items():
                 concerned = [live for live in news if live.event.concerns(audience)]
                 if concerned or picture.as_of - channel.as_of >= HEARTBEAT:
@@ -72,7 +104,7 @@ class Streams:
         """Show another history: every stream ends, and whoever comes back begins with its snapshot."""
         with self._lock:
             self.picture = picture
-            self._live = {live.event.id: live for live in events}
+            self._live = sorted(events, key=lambda live: live.seq)
             self._end_all()
 
     def close(self) -> None:
@@ -87,11 +119,12 @@ class Streams:
             channel = self._channels.setdefault(audience, _Channel(self.picture))
             if channel.place.seq != self.picture.seq:
                 self._send(audience, channel, [])
-            snapshot = self._snapshot(audience, channel)
+            snapshot = self._snapshot_of(channel)
             channel.listeners.add(deliver)
             if self._closed:
                 deliver(b"")
-            return _frame("snapshot", snapshot)
+        # Signed with the lock let go: what is delivered meanwhile is read after this, and nobody's beat waits for a newcomer.
+        return _frame("snapshot", snapshot.text(self._issuer, audience, self._key))
 
     def leave(self, audience: str, deliver: Deliver) -> None:
         """End a stream."""
@@ -105,7 +138,8 @@ class Streams:
     def snapshot(self, audience: str) -> str:
         """Return everything alive for an audience, signed."""
         with self._lock:
-            return self._signed_snapshot(audience)
+            snapshot = _Snapshot(self.picture, list(self._live))
+        return snapshot.text(self._issuer, audience, self._key)
 
     def _end_all(self) -> None:
         for channel in self._channels.values():
@@ -131,28 +165,23 @@ class Streams:
         for deliver in channel.listeners:
             deliver(frame)
 
-    def _snapshot(self, audience: str, channel: _Channel) -> str:
+    def _snapshot_of(self, channel: _Channel) -> _Snapshot:
         # Kept for those who come within the same second, so that a hundred verifiers that reconnect cost one signature.
-        cached = channel.snapshot
-        if cached is None or cached.place != channel.place or self.picture.as_of - cached.as_of >= HEARTBEAT:
-            cached = _Cached(channel.place, self.picture.as_of, self._signed_snapshot(audience))
-            channel.snapshot = cached
-        return cached.text
+        kept = channel.snapshot
+        here = (self.picture.epoch, channel.place.seq)
+        if (
+            kept is None
+            or (kept.picture.epoch, kept.picture.seq) != here
+            or self.picture.as_of - kept.picture.as_of >= HEARTBEAT
+        ):
+            kept = channel.snapshot = _Snapshot(self.picture, list(self._live))
+        return kept
 
-    def _signed_snapshot(self, audience: str) -> str:
-        picture = self.picture
-        self._live = {id: live for id, live in self._live.items() if live.event.until >= picture.as_of}
-        concerned = sorted((live.seq, live.event) for live in self._live.values() if live.event.concerns(audience))
-        snapshot = Snapshot(
-            iss=self._issuer,
-            aud=audience,
-            epoch=picture.epoch,
-            seq=picture.seq,
-            id=picture.id,
-            as_of=picture.as_of,
-            events=tuple(event.numbered(seq) for seq, event in concerned),
-        )
-        return jose.write(msgspec.json.encode(snapshot), type=SNAPSHOT_TYPE, key=self._key)
+    def _keep(self, news: list[LiveEvent]) -> None:
+        self._live += news
+        if len(self._live) >= self._sweep_at:
+            self._live = [live for live in self._live if live.event.until >= self.picture.as_of]
+            self._sweep_at = max(_SMALLEST_SWEEP, 2 * len(self._live))
 
 
 def _frame(event: str, data: str) -> bytes:

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from scopes.clock import Instant
-from scopes.revocations import MAX_AHEAD, Event, Message, Picture, Place, Revocable, Snapshot
+from scopes.events import Event, Index
+from scopes.revocations import MAX_AHEAD, Message, Picture, Place, Revocable, Snapshot
 from tests.scopes.revocables import KID, held
 
 START = 1_795_318_537_000
@@ -75,7 +76,7 @@ class Histories(RuleBasedStateMachine):
         self.branches: list[Branch] = []
         self.serial = 0
         # Sweeping from the first event on, which otherwise waits for a thousand.
-        self.picture = Picture(sweep_at=1)
+        self.picture = Picture(index=Index(sweep_at=1))
         self.behind = 0
         self.forked: set[str] = set()
         self.disputed_in: str | None = None

@@ -1,13 +1,16 @@
 """Streams: a snapshot that ends where the next message begins, one signature for all who listen, nothing for the wrong key."""
 
 import asyncio
+import threading
 from collections.abc import Iterable
+from types import SimpleNamespace
 
 import pytest
 
+from broker.feed import streams
 from broker.feed.event import GRACE, NewEvent, new_event
 from broker.feed.streams import HEARTBEAT
-from scopes import revocations
+from scopes import jose, revocations
 from scopes.errors import InvalidDocument
 from scopes.keys import TOKEN_ALGORITHMS, KeySet
 from scopes.revocations import Message, Picture, Snapshot
@@ -312,3 +315,35 @@ async def test_verifiers_that_join_while_events_are_committed_end_up_knowing_all
 async def commit_without_following(world: World, value: str) -> None:
     event = new_event("agent", value, now=world.clock.now().wall)
     await world.broker.log.append(world.broker.streams.picture.epoch, [event])
+
+
+async def test_nobodys_beat_waits_for_the_snapshot_of_a_newcomer(world: World, monkeypatch) -> None:
+    """To write and sign a hundred thousand events takes longer than the beat may."""
+    signing, may_sign = threading.Event(), threading.Event()
+
+    def slowly(payload: bytes, *, type: str, key) -> str:
+        if type == revocations.SNAPSHOT_TYPE:
+            signing.set()
+            may_sign.wait(10)
+        return jose.write(payload, type=type, key=key)
+
+    listener, frames = Listener(world), []
+    monkeypatch.setattr(streams, "jose", SimpleNamespace(write=slowly))
+    world.advance(HEARTBEAT)
+    joining = asyncio.create_task(asyncio.to_thread(world.broker.streams.join, CRM, frames.append))
+    await asyncio.to_thread(signing.wait, 10)
+    await commit(world, "meanwhile")
+    assert listener.values == ["meanwhile"]
+    may_sign.set()
+    name, _ = taken_apart(await joining)
+    assert (name, [taken_apart(frame)[0] for frame in frames]) == ("snapshot", ["message"])
+
+
+async def test_what_can_end_nothing_any_more_is_dropped_though_nobody_joins(world: World, monkeypatch) -> None:
+    """An index that is never pruned grows for ever (TRAPS 22)."""
+    monkeypatch.setattr(streams, "_SMALLEST_SWEEP", 4)
+    world.broker.streams._sweep_at = 4
+    for number in range(40):
+        await commit(world, f"agent-{number}", lasting=0)
+        world.advance(GRACE + 1)
+    assert len(world.broker.streams._live) < 8
