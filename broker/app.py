@@ -255,7 +255,6 @@ class Broker:
             revocation=self.revocation,
             endings=self.endings,
             issuer=self.issuer,
-            follower=self.follower,
         )
 
 

@@ -14,6 +14,7 @@ from broker.feed.event import NO_END, NewEvent, new_event
 from broker.feed.follower import Follower
 from broker.feed.log import Log
 from broker.leases import Lease, Leases
+from broker.leases.records import Mark
 from broker.registry.registry import Registry
 from broker.selector import Selector
 from broker.store.shards import SHARDS
@@ -82,8 +83,9 @@ class Revocation:
         if live:
             event = self._event("task", id, live)
             await self._log.append(picture.epoch, [event])
+        # All that were named, not only those seen alive: an ending that broke off here is taken up from its start.
+        await self._leases.end(leases, "revoked")
         await self._tasks.close(id, await self._end_record(id, by))
-        await self._leases.end((lease.id for lease in live), "revoked")
         return await self._tasks.find(id)
 
     async def end_due_tasks(self) -> None:
@@ -98,7 +100,9 @@ class Revocation:
         if self._settled == (picture.epoch, picture.seq):
             return
         for shard in range(SHARDS):
-            await self._leases.settle(shard, picture)
+            place: Mark | None = Mark()
+            while place is not None:
+                place = await self._leases.settle(shard, ("due",), place, picture)
         self._settled = (picture.epoch, picture.seq)
 
     async def _seen_or_blind(self, kind: str, value: str) -> tuple[list[NewEvent], int | None]:
@@ -144,8 +148,7 @@ class Revocation:
         if kind == "agent":
             return await self._count(picture, [value])
         if kind == "task":
-            leases = await self._leases.known(await self._tasks.leases_of(value), picture)
-            return sum(lease.status == "live" for lease in leases)
+            return await self._tasks.count_live(value)
         return await self._leases.count_live(picture.epoch) if kind == "all" else None
 
     async def _count(self, picture: Picture, agents: list[str]) -> int:

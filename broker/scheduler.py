@@ -8,9 +8,9 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
 from broker.endings import Endings
 from broker.errors import Unavailable
-from broker.feed.follower import Follower
 from broker.issuer import Issuer
 from broker.leases import Leases
+from broker.leases.leases import PAGE
 from broker.revocation import Revocation
 from broker.store.shards import SHARDS
 from broker.tasks import Tasks
@@ -22,22 +22,12 @@ _OFTEN, _SELDOM = 1, 30
 class Scheduler:
     """Runs the broker's house-keeping. No token lives a second longer because a job is late."""
 
-    def __init__(
-        self,
-        *,
-        leases: Leases,
-        tasks: Tasks,
-        revocation: Revocation,
-        endings: Endings,
-        issuer: Issuer,
-        follower: Follower,
-    ) -> None:
+    def __init__(self, *, leases: Leases, tasks: Tasks, revocation: Revocation, endings: Endings, issuer: Issuer) -> None:
         self._leases = leases
         self._tasks = tasks
         self._revocation = revocation
         self._endings = endings
         self._issuer = issuer
-        self._follower = follower
         self._scheduler = AsyncIOScheduler()
 
     def start(self) -> None:
@@ -67,14 +57,20 @@ class Scheduler:
         self._scheduler.shutdown(wait=False)
 
     async def expire_leases(self) -> None:
-        """Mark leases whose time is over."""
-        picture = self._follower.standpoint().picture
-        await asyncio.gather(*(self._leases.expire(shard, picture) for shard in range(SHARDS)))
+        """Take leases whose time is over out of the live ones."""
+        await _shard_by_shard(self._leases.expire)
 
     async def forget(self) -> None:
         """Forget leases and tasks that ended long ago."""
-        await asyncio.gather(*(self._leases.forget(shard) for shard in range(SHARDS)))
+        await _shard_by_shard(self._leases.forget)
         await asyncio.gather(*(self._tasks.forget(shard) for shard in range(SHARDS)))
+
+
+async def _shard_by_shard(sweep: Callable[[int], Awaitable[int]]) -> None:
+    """Sweep each shard until it is done. One small step at a time: what others want of the store meanwhile comes in between."""
+    for shard in range(SHARDS):
+        while await sweep(shard) == PAGE:
+            pass
 
 
 def _patient(job: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:

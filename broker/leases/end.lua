@@ -1,18 +1,20 @@
--- Mark leases of one shard as ended. Only those still marked live change, so it may be repeated.
+-- Mark leases of one shard as ended. Only those still live change, so it may be repeated.
 -- KEYS due, ended   ARGV prefix of the shard's keys, how they ended, then lease ids
 -- Returns how many changed.
-local changed = 0
+local changed, time = 0, now()
 for i = 3, #ARGV do
-  local key = ARGV[1] .. 'lease:' .. ARGV[i]
+  local id = ARGV[i]
+  local key = ARGV[1] .. 'lease:' .. id
   local issued, expires, body = string.match(redis.call('GET', key) or '', '^(%d+) (%d+) live (.*)$')
-  if issued then
+  if issued and tonumber(expires) * 1000 > time then
     local record = cjson.decode(body)
-    local agent = redis.call('HGET', ARGV[1] .. 'task:' .. record.task, 'agent') or ''
+    local task = ARGV[1] .. 'task:' .. record[1]
     redis.call('SET', key, issued .. ' ' .. expires .. ' ' .. ARGV[2] .. ' ' .. body)
-    redis.call('ZREM', ARGV[1] .. 'agent:' .. agent .. ':' .. record.epoch, ARGV[i])
-    redis.call('ZADD', KEYS[2], now(), ARGV[i])
+    redis.call('ZREM', ARGV[1] .. 'agent:' .. (redis.call('HGET', task, 'agent') or '') .. ':' .. record[4], id)
+    redis.call('ZREM', task .. ':leases', id)
+    redis.call('ZREM', KEYS[1], id)
+    redis.call('ZADD', KEYS[2], time, id)
     changed = changed + 1
   end
-  redis.call('ZREM', KEYS[1], ARGV[i])
 end
 return changed

@@ -1,6 +1,7 @@
 -- Write one lease, count it, and record it, or do none of it. A lease id seen before changes nothing and is told as it is.
--- KEYS lease, due, the agent's leases, the task's leases, task, audit, rate
--- ARGV lease id, longest life in ms, lease, audit record, and the limits per minute, live and per task (0: none)
+-- KEYS lease, due, the agent's leases, the task's leases, task, audit, rate, tasks
+-- ARGV lease id, longest life in ms, lease, audit record, the limits per minute, live and per task (0: none), and the ms by
+-- which the ending of leases and tasks of this shard may be late
 -- Returns 'issued' with the seconds of issue and expiry and the lease, or the reason why not with the ms to wait.
 local time = now()
 local known = redis.call('GET', KEYS[1])
@@ -10,6 +11,13 @@ if known then
     return {'ended', 0}
   end
   return {'issued', tonumber(issued), tonumber(expires), body}
+end
+local function lateness(index)
+  local first = redis.call('ZRANGE', index, 0, 0, 'WITHSCORES')
+  return first[2] and time - tonumber(first[2]) or 0
+end
+if math.max(lateness(KEYS[2]), lateness(KEYS[8])) > tonumber(ARGV[8]) then
+  return {'lagging', 5000}
 end
 local task = redis.call('HMGET', KEYS[5], 'status', 'ends', 'leases')
 if task[1] ~= 'open' or tonumber(task[2]) <= time then
@@ -35,6 +43,13 @@ if per_minute > 0 then
     return {'leases_per_minute', math.ceil(empty - time - 60000 + step)}
   end
   redis.call('SET', KEYS[7], string.format('%.3f', empty + step), 'PX', 120000)
+end
+-- Each lease that comes takes some that are over with it, so an index is never much longer than what lives.
+for _, index in ipairs({KEYS[3], KEYS[4]}) do
+  local over = redis.call('ZCOUNT', index, '-inf', time)
+  if over > 0 then
+    redis.call('ZREMRANGEBYRANK', index, 0, math.min(over, 16) - 1)
+  end
 end
 redis.call('XADD', KEYS[6], '*', 'time', time, 'record', ARGV[4])
 redis.call('SET', KEYS[1], issued .. ' ' .. expires .. ' live ' .. ARGV[3])

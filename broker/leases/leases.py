@@ -6,13 +6,20 @@ from typing import NamedTuple
 import msgspec
 
 from broker.errors import LimitReached, NotFound, Unavailable
-from broker.leases.records import LEASE, Ended, Lease, LeaseRecord, parse
+from broker.leases.records import LEASE, Ended, Lease, LeaseRecord, Mark, parse
 from broker.store import Store, key, repeatable_id, shard_of, shard_of_id, sharded_id
 from broker.store.shards import SHARDS
 from scopes.revocations import Picture
 
 KEPT_AFTER_END = 600_000
 """The milliseconds for which an ended lease can still be shown; afterwards the audit knows it."""
+
+MAX_LAG = 60_000
+"""The milliseconds by which ending leases and tasks of a shard may be late before nothing is issued in it: giving must not
+outrun taking away."""
+
+PAGE = 100
+"""How many leases are looked at, moved or forgotten at once, so that each step is about a millisecond for the store."""
 
 _BATCH = 500
 
@@ -58,8 +65,8 @@ class Leases:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._issue = store.script("broker.leases", "issue")
-        names = ("end", "forget", "list", "due")
-        self._end, self._forget, self._list, self._due = (
+        names = ("end", "forget", "list", "expire")
+        self._end, self._forget, self._list, self._expire = (
             store.script("broker.leases", name, even_when_full=True) for name in names
         )
 
@@ -73,7 +80,8 @@ class Leases:
         """Write lease, counters and audit record in one atomic step, or none of them.
 
         To repeat it, with the same id, is safe and gives what was written first. Raises `TaskClosed`, `LimitReached`,
-        `LeaseEnded` for a repetition that comes too late, or `Unavailable` where it is not certain.
+        `LeaseEnded` for a repetition that comes too late, or `Unavailable` where it is not certain, or where the ending of
+        leases or tasks of this shard is more than `MAX_LAG` late.
         """
         shard = shard_of(lease.agent)
         task = lease.record.task
@@ -84,13 +92,14 @@ class Leases:
             ("task", task, "leases"),
             ("task", task),
         ]
-        keys = [key(shard, *part) for part in (*parts, ("audit",), ("rate", lease.agent))]
+        keys = [key(shard, *part) for part in (*parts, ("audit",), ("rate", lease.agent), ("tasks",))]
         arguments: list[str | bytes | int] = [
             lease.id,
             lease.longest,
             msgspec.json.encode(lease.record),
             lease.audit,
             *lease.limits,
+            MAX_LAG,
         ]
         outcome, *rest = await self._store.run(self._issue, keys, arguments)
         if outcome == b"issued":
@@ -98,8 +107,10 @@ class Leases:
             return Written(issued, expires, msgspec.json.decode(body, type=LeaseRecord))
         if outcome in _REFUSALS:
             raise _REFUSALS[outcome]
-        name, wait = outcome.decode(), rest[0]
-        raise LimitReached(f"the limit {name} is reached", reason=name, retry_after=-(-wait // 1000))
+        name, seconds = outcome.decode(), -(-rest[0] // 1000)
+        if name == "lagging":
+            raise Unavailable("what has to end first has not been ended yet; try again", retry_after=seconds)
+        raise LimitReached(f"the limit {name} is reached", reason=name, retry_after=seconds)
 
     async def end(self, ids: Iterable[str], how: Ended) -> int:
         """Mark leases as ended and return how many still were live; unknown ids change nothing."""
@@ -130,24 +141,21 @@ class Leases:
         """Return leases of a shard in the order of an index, by rank; fewer than asked for only at its end."""
         return await self._read(shard, key(shard, *index), ranks, picture)
 
-    async def expire(self, shard: int, picture: Picture, *, most: int = _BATCH) -> int:
-        """Mark leases whose time is over, at most so many; return how many there were."""
-        due = await self._store.run(self._due, [key(shard, "due")], [most])
-        await self._end_as_shown(await self.known((id.decode() for id in due), picture))
-        return len(due)
+    async def settle(self, shard: int, index: Sequence[str], after: Mark, picture: Picture, *, most: int = PAGE) -> Mark | None:
+        """Mark what the picture has ended among the next leases of an index of times; return where to go on, or no place."""
+        page = await self._read(shard, key(shard, *index), (">", *after, most), picture)
+        await self.end((lease.id for lease in page if lease.status == "revoked"), "revoked")
+        # What was ended is in the index no more, so it is after the last that stays that the rest begins.
+        stays = [lease for lease in page if lease.status != "revoked"]
+        last = Mark(stays[-1].id, stays[-1].times.expires * 1000) if stays else after
+        return last if len(page) == most else None
 
-    async def settle(self, shard: int, picture: Picture) -> None:
-        """Mark every lease of the shard that the picture has ended; goes through the live ones page by page."""
-        start = 0
-        while page := await self.page(shard, ("due",), (start, start + _BATCH - 1), picture):
-            await self._end_as_shown(page)
-            start += sum(lease.status == "live" for lease in page)
+    async def expire(self, shard: int, *, most: int = PAGE) -> int:
+        """Take leases whose time is over out of the live ones, at most so many; return how many there were."""
+        moved: int = await self._store.run(self._expire, [key(shard, "due"), key(shard, "ended")], [most])
+        return moved
 
-    async def _end_as_shown(self, leases: list[Lease]) -> None:
-        for how in ("expired", "revoked"):
-            await self.end((lease.id for lease in leases if lease.status == how), how)
-
-    async def forget(self, shard: int, *, most: int = _BATCH) -> int:
+    async def forget(self, shard: int, *, most: int = PAGE) -> int:
         """Forget leases that ended long ago, at most so many; return how many there were."""
         forgotten: int = await self._store.run(self._forget, [key(shard, "ended")], [key(shard, ""), KEPT_AFTER_END, most])
         return forgotten

@@ -1,11 +1,24 @@
--- Read leases of one shard by an index, or by id where the index is '-'.
--- KEYS index   ARGV prefix of the shard's keys, first, last (ranks, inclusive) or lease ids after '-'
+-- Read leases of one shard: by rank in an index, by id, or those that follow a lease in an index of times.
+-- KEYS index   ARGV prefix of the shard's keys, then one of
+--   first rank, last rank (inclusive) · '-', lease ids … · '>', the lease it goes on after, that one's score, the most to read
+-- Without a lease to go on after, it begins with the first whose time is not over.
 -- Returns the time, then for each lease its id, its text and of its task the agent, the workload and the path.
+local function next_rank(index, id, score)
+  local rank = redis.call('ZRANK', index, id)
+  if rank then
+    return rank + 1
+  end
+  -- It is gone meanwhile. Those of its very moment come again, rather than that one of them is left out.
+  return redis.call('ZCOUNT', index, '-inf', score == '' and now() or '(' .. score)
+end
 local ids = {}
 if ARGV[2] == '-' then
   for i = 3, #ARGV do
     table.insert(ids, ARGV[i])
   end
+elseif ARGV[2] == '>' then
+  local first = next_rank(KEYS[1], ARGV[3], ARGV[4])
+  ids = redis.call('ZRANGE', KEYS[1], first, first + ARGV[5] - 1)
 else
   ids = redis.call('ZRANGE', KEYS[1], ARGV[2], ARGV[3])
 end
@@ -14,7 +27,7 @@ for _, id in ipairs(ids) do
   local lease = redis.call('GET', ARGV[1] .. 'lease:' .. id)
   if lease then
     local body = string.match(lease, '^%d+ %d+ %a+ (.*)$')
-    local task = redis.call('HMGET', ARGV[1] .. 'task:' .. cjson.decode(body).task, 'agent', 'workload', 'path')
+    local task = redis.call('HMGET', ARGV[1] .. 'task:' .. cjson.decode(body)[1], 'agent', 'workload', 'path')
     for _, part in ipairs({id, lease, task[1] or '', task[2] or '', task[3] or '[]'}) do
       table.insert(reply, part)
     end

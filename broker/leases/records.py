@@ -11,11 +11,14 @@ from scopes.scope import Scope
 LEASE = "lse_"
 
 Ended = str
-"""How a lease ended: `expired`, `revoked`, or `undone` where its token was never handed out."""
+"""How a lease ended before its time: `revoked`, or `undone` where its token was never handed out."""
 
 
-class LeaseRecord(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What is kept of one lease beside its times; agent, path and the usual workload stand in its task's record."""
+class LeaseRecord(msgspec.Struct, frozen=True, array_like=True):
+    """What is kept of one lease beside its times; agent, path and the usual workload stand in its task's record.
+
+    Kept as a list, for a million of them are kept at once; the scripts read the task as its first and the epoch as its fourth.
+    """
 
     task: str
     scope: str
@@ -30,6 +33,13 @@ class Times(NamedTuple):
 
     issued: int
     expires: int
+
+
+class Mark(NamedTuple):
+    """Where somebody who goes through an index of times stands: after this lease, which expires at this millisecond."""
+
+    lease: str = ""
+    expires: int | str = ""
 
 
 class Lease(NamedTuple):
@@ -61,11 +71,13 @@ def parse(entry: tuple[bytes, ...], *, now: int, picture: Picture) -> Lease:
 
 
 def _status(lease: Lease, now: int, picture: Picture) -> str:
+    if lease.times.expires * 1000 <= now:
+        return "expired"
     # An epoch later than the picture's is one this worker has not heard of yet: that lease is out, and ended by nothing here.
     is_over = lease.record.epoch < picture.epoch
     if is_over or (lease.record.epoch == picture.epoch and picture.ended_by(_revocable(lease)) is not None):
         return "revoked"
-    return "expired" if lease.times.expires * 1000 <= now else "live"
+    return "live"
 
 
 def _revocable(lease: Lease) -> Revocable:

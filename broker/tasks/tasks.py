@@ -123,11 +123,12 @@ class Tasks:
             raise NotFound(f"there is no task {id!a}")
         return [lease.decode() for lease in reply]
 
-    async def leases_of(self, id: str) -> list[str]:
-        """Return the ids of a task's own leases that are still kept; none for an unknown task."""
+    async def count_live(self, id: str) -> int:
+        """Return how many of a task's own leases have neither expired nor been marked as ended; none for an unknown task."""
         shard = shard_of_id(id, TASK)
-        leases = await self._store.call("ZRANGE", key(shard, "task", id, "leases"), 0, -1) if shard is not None else []
-        return [lease.decode() for lease in leases]
+        if shard is None:
+            return 0
+        return int(await self._store.call("ZCOUNT", key(shard, "task", id, "leases"), f"({self._clock.now().wall}", "+inf"))
 
     async def close(self, id: str, record: Record) -> None:
         """Close a task that is ending, and all below it, with its audit record; to repeat it changes nothing."""

@@ -7,7 +7,9 @@ import pytest
 
 from broker.errors import NotFound, Unavailable
 from broker.leases import LeaseEnded, Leases, Limits, TaskClosed
-from broker.leases.leases import KEPT_AFTER_END
+from broker.leases.leases import KEPT_AFTER_END, MAX_LAG
+from broker.leases.records import Mark
+from broker.revocation import SCHEDULER
 from broker.store import key, shard_of, shard_of_id
 from scopes.revocations import Picture
 from tests.broker.leases.written import new_lease, picture_of, status_of, written
@@ -69,7 +71,7 @@ async def test_a_lease_written_twice_is_written_and_counted_once(world: World) -
     assert (await kinds_recorded(world)).count("token.issued") == 1
 
 
-@pytest.mark.parametrize("how", ["revoked", "undone", "expired"])
+@pytest.mark.parametrize("how", ["revoked", "undone"])
 async def test_a_lease_that_has_ended_is_not_written_again(world: World, how: str) -> None:
     """Nothing un-revokes (`DESIGN.md` I4): whoever repeats a request too late does not get its token back."""
     lease = await written(world, await world.declare())
@@ -208,15 +210,26 @@ async def test_live_leases_are_counted_of_one_agent_and_of_all(world: World) -> 
     assert await world.broker.leases.count_live(epoch, "support-bot") == 0
 
 
-async def test_expired_leases_are_marked_and_others_left_alone(world: World) -> None:
+async def test_expired_leases_leave_the_live_ones_and_no_others_do(world: World) -> None:
     task = await world.declare()
     short, long = await written(world, task, longest=5_000), await written(world, task)
     world.advance(5_000)
+    shard = shard_of("support-bot")
     assert await status_of(world, short) == "expired"
-    assert await world.broker.leases.expire(shard_of("support-bot"), picture_of(world)) == 1
-    assert await status_of(world, short) == "expired"
-    assert await status_of(world, long) == "live"
-    assert await world.broker.leases.expire(shard_of("support-bot"), picture_of(world)) == 0
+    assert await world.broker.leases.expire(shard) == 1
+    assert [await status_of(world, short), await status_of(world, long)] == ["expired", "live"]
+    assert [lease.id for lease in await world.broker.leases.page(shard, ("due",), (0, 9), picture_of(world))] == [long.id]
+    assert [lease.id for lease in await world.broker.leases.page(shard, ("ended",), (0, 9), picture_of(world))] == [short.id]
+    assert await world.broker.leases.expire(shard) == 0
+
+
+async def test_a_lease_that_expired_before_its_agent_was_revoked_is_not_called_revoked(world: World) -> None:
+    lease = await written(world, await world.declare(), longest=5_000)
+    world.advance(5_000)
+    await world.revoke(agent="support-bot")
+    world.follow()
+    assert await world.broker.leases.end([lease.id], "revoked") == 0
+    assert await status_of(world, lease) == "expired"
 
 
 async def test_expiry_takes_a_bounded_number_at_a_time(world: World) -> None:
@@ -225,8 +238,21 @@ async def test_expiry_takes_a_bounded_number_at_a_time(world: World) -> None:
     for _ in range(5):
         await written(world, task, longest=5_000)
     world.advance(60_000)
-    shard, picture = shard_of("support-bot"), picture_of(world)
-    assert [await world.broker.leases.expire(shard, picture, most=2) for _ in range(4)] == [2, 2, 1, 0]
+    assert [await world.broker.leases.expire(shard_of("support-bot"), most=2) for _ in range(4)] == [2, 2, 1, 0]
+
+
+async def test_an_agents_and_a_tasks_index_keep_little_of_what_is_over_though_nobody_sweeps_them(world: World) -> None:
+    """What is never pruned grows for ever (TRAPS 22)."""
+    task = await world.declare()
+    short = [await written(world, task, longest=5_000) for _ in range(20)]
+    world.advance(5_000)
+    shard, epoch = shard_of("support-bot"), picture_of(world).epoch
+    for index in (("agent", "support-bot", epoch), ("task", task.id, "leases")):
+        assert world.backend.client.zcard(key(shard, *index)) == len(short)
+    for left in (5, 2, 3):
+        await written(world, task)
+        for index in (("agent", "support-bot", epoch), ("task", task.id, "leases")):
+            assert world.backend.client.zcard(key(shard, *index)) == left
 
 
 @pytest.mark.usefixtures("patient")
@@ -245,15 +271,24 @@ async def test_two_workers_that_sweep_at_once_end_what_one_would(world: World, n
 
 async def test_leases_that_ended_long_ago_are_forgotten_and_no_others(world: World) -> None:
     task = await world.declare()
-    old, live = await written(world, task), await written(world, task, longest=900_000)
-    await world.broker.leases.end([old.id], "revoked")
+    revoked, expired, live = (
+        await written(world, task),
+        await written(world, task, longest=1_000),
+        await written(world, task, longest=900_000),
+    )
+    shard = shard_of("support-bot")
+    await world.broker.leases.end([revoked.id], "revoked")
     world.advance(KEPT_AFTER_END)
+    assert await world.broker.leases.expire(shard) == 1
     young = await written(world, task)
     await world.broker.leases.end([young.id], "revoked")
-    assert await world.broker.leases.forget(shard_of("support-bot")) == 1
-    assert await world.broker.leases.forget(shard_of("support-bot")) == 0
-    assert await world.broker.leases.known([old.id], picture_of(world)) == []
-    assert await world.broker.tasks.leases_of(task.id) == [live.id, young.id]
+    assert await world.broker.leases.forget(shard) == 1
+    world.advance(1_000)
+    assert await world.broker.leases.forget(shard) == 1
+    assert await world.broker.leases.forget(shard) == 0
+    assert await world.broker.leases.known([revoked.id, expired.id], picture_of(world)) == []
+    assert [await status_of(world, lease) for lease in (live, young)] == ["live", "revoked"]
+    assert await world.broker.tasks.count_live(task.id) == 1
 
 
 async def test_workers_that_forget_at_once_forget_once(world: World) -> None:
@@ -269,12 +304,21 @@ async def test_nothing_of_a_lease_is_left_when_it_is_forgotten(world: World) -> 
     """What is never pruned grows for ever (TRAPS 22)."""
     task = await world.declare()
     lease = await written(world, task)
-    await world.broker.leases.end([lease.id], "expired")
+    await world.broker.leases.end([lease.id], "undone")
     world.advance(KEPT_AFTER_END)
     await world.broker.scheduler.forget()
     shard = shard_of("support-bot")
     left = {name.decode() for name in world.backend.client.keys("ab:{s*")}
     assert left == {key(shard, "task", task.id), key(shard, "tasks"), key(shard, "audit")}
+
+
+async def settle(world: World, shard: int, *index: str, most: int = 100) -> int:
+    """Go through an index as the house-keeping does, and tell in how many pages."""
+    place: Mark | None = Mark()
+    pages = 0
+    while place is not None:
+        place, pages = await world.broker.leases.settle(shard, index, place, picture_of(world), most=most), pages + 1
+    return pages
 
 
 async def test_settling_marks_what_the_picture_has_ended_and_leaves_what_it_has_not(world: World) -> None:
@@ -286,21 +330,76 @@ async def test_settling_marks_what_the_picture_has_ended_and_leaves_what_it_has_
     later = await written(world, task)
     for _ in range(2):
         for agent in ("support-bot", "other-bot"):
-            await world.broker.leases.settle(shard_of(agent), picture_of(world))
+            await settle(world, shard_of(agent), "due")
     assert [await status_of(world, lease) for lease in (hit, missed, later)] == ["revoked", "live", "live"]
     assert await world.broker.leases.count_live(picture_of(world).epoch, "support-bot") == 1
 
 
 @pytest.mark.usefixtures("patient")
-async def test_settling_goes_through_more_leases_than_one_page(world: World) -> None:
+@pytest.mark.parametrize("most", [1, 7, 100])
+async def test_settling_goes_page_by_page_and_leaves_none_out(world: World, most: int) -> None:
+    """Ranks shift while leases end, and many expire in the same second: whoever goes by rank skips some."""
     task = await world.declare()
-    for position in range(3):
-        await asyncio.gather(*(written(world, task, position=position % 2 and 10_000) for _ in range(250)))
-    world.follow()
+    for position in (10_000, 0, 10_000):
+        await asyncio.gather(*(written(world, task, position=position and number % 2 * 10_000) for number in range(20)))
     await world.revoke(agent="support-bot")
     world.follow()
-    await world.broker.leases.settle(shard_of("support-bot"), picture_of(world))
-    assert await world.broker.leases.count_live(picture_of(world).epoch, "support-bot") == 250
+    index = ("agent", "support-bot", picture_of(world).epoch)
+    pages = await settle(world, shard_of("support-bot"), *index, most=most)
+    assert await world.broker.leases.count_live(picture_of(world).epoch, "support-bot") == 20
+    assert pages == 60 // most + 1
+
+
+async def test_settling_goes_on_though_the_lease_it_stood_at_has_ended_meanwhile(world: World) -> None:
+    task = await world.declare()
+    leases = [await written(world, task, position=position) for position in (9, 9, 0, 0)]
+    await world.revoke(agent="support-bot")
+    world.follow()
+    shard, picture = shard_of("support-bot"), picture_of(world)
+    place = await world.broker.leases.settle(shard, ("due",), Mark(), picture, most=2)
+    assert place is not None
+    await world.broker.leases.end([place.lease], "undone")
+    while place is not None:
+        place = await world.broker.leases.settle(shard, ("due",), place, picture, most=2)
+    assert [await status_of(world, lease) for lease in leases[2:]] == ["revoked", "revoked"]
+
+
+async def test_settling_does_not_look_at_what_has_expired_anyway(world: World) -> None:
+    task = await world.declare()
+    for _ in range(10):
+        await written(world, task, longest=5_000)
+    world.advance(5_000)
+    assert await settle(world, shard_of("support-bot"), "due", most=2) == 1
+
+
+async def test_nothing_is_issued_in_a_shard_whose_leases_end_too_late(world: World) -> None:
+    """Giving must not outrun taking away; as soon as the sweeper has caught up, it goes on."""
+    task = await world.declare()
+    await written(world, task, longest=5_000)
+    world.advance(5_000 + MAX_LAG - 1_000)
+    await written(world, task, longest=5_000)
+    world.advance(2_000)
+    with pytest.raises(Unavailable) as refused:
+        await written(world, task)
+    assert refused.value.retry_after == 5
+    await world.broker.scheduler.expire_leases()
+    await written(world, task)
+
+
+async def test_nothing_is_issued_in_a_shard_whose_tasks_end_too_late(world: World) -> None:
+    task, short = await world.declare(), await world.declare(max_duration=10)
+    world.advance(10_000 + MAX_LAG + 1_000)
+    with pytest.raises(Unavailable):
+        await written(world, task)
+    await world.broker.revocation.end_task(short.id, "timed_out", SCHEDULER)
+    await written(world, task)
+
+
+async def test_one_shard_that_lags_stops_no_other(world: World) -> None:
+    task, other = await world.declare(), await world.declare(workload="spiffe://development.test/agent/other-bot")
+    await written(world, task, longest=5_000)
+    world.advance(5_000 + MAX_LAG + 1_000)
+    await written(world, other)
 
 
 async def test_an_id_is_new_each_time(world: World) -> None:

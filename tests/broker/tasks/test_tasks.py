@@ -194,7 +194,7 @@ async def test_an_unknown_task_is_not_found(world: World) -> None:
             await world.broker.tasks.find(id)
         with pytest.raises(NotFound):
             await world.broker.tasks.begin_end(id, "completed")
-        assert await world.broker.tasks.leases_of(id) == []
+        assert await world.broker.tasks.count_live(id) == 0
 
 
 async def test_an_agent_finds_its_own_open_tasks_only(world: World) -> None:
