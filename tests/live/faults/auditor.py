@@ -10,7 +10,7 @@ import httpx2
 
 from tests.live.faults.load import TIMEOUT, Caller
 from tests.live.faults.referee import Referee, Token
-from tests.live.faults.stage import BrokerProcess
+from tests.live.faults.stage import BrokerProcess, request
 from tests.live.faults.verifiers import boot
 
 _MOST_LOOKED_UP = 40
@@ -101,4 +101,4 @@ class Auditor:
         return any(span.loses and token.received <= span.healed and until >= span.injected for span in self._referee.spans)
 
     def _get(self, url: str, params: dict[str, str]) -> httpx2.Response:
-        return httpx2.get(url, params=params, headers=self._caller.operator("watcher"), timeout=TIMEOUT, trust_env=False)
+        return request("GET", url, params=params, headers=self._caller.operator("watcher"), timeout=TIMEOUT)

@@ -110,16 +110,14 @@ class Campaign:
             fault.inject()
             span.detail = fault.detail
             self._renew_verifiers()
-            lasted = self._chance.uniform(*fault.lasts)
-            time.sleep(lasted)
+            time.sleep(self._chance.uniform(*fault.lasts))
         finally:
             fault.heal()
             span.healed = boot()
         took = self._recover()
         span.recovered = boot()
-        self._note(
-            f"{span.name} ({span.detail or 'all'}), healed after {(span.healed - span.injected) / 1000:.1f} s, well {took:.1f} s later"
-        )
+        lasted = (span.healed - span.injected) / 1000
+        self._note(f"{span.name} ({span.detail or 'all'}), healed after {lasted:.1f} s, well {took:.1f} s later")
 
     def _renew_verifiers(self) -> None:
         """Have a verifier of each audience on one host start anew, knowing nothing."""

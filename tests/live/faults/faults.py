@@ -14,6 +14,7 @@ from tests.live.faults import drowsy, tampering
 from tests.live.faults.load import SCOPES, Agents, Caller, Operators
 from tests.live.faults.stage import (
     COUNTS_CONFIRMATIONS,
+    NO_TLS,
     SERVICES,
     BrokerProcess,
     Stage,
@@ -428,7 +429,7 @@ class ReplayedFeed(TamperedFeed):
         frames, start = [b""], time.monotonic()
         headers = {"Authorization": f"Bearer {self.world.caller.svid(SERVICES[audience])}"}
         url = f"{self.stage.brokers[0].url}/v1/feed/stream?aud={audience}"
-        with httpx2.stream("GET", url, headers=headers, timeout=5, trust_env=False) as answer:
+        with httpx2.stream("GET", url, headers=headers, timeout=5, verify=NO_TLS, trust_env=False) as answer:
             for line in answer.iter_lines():
                 frames[-1] += f"{line}\n".encode()
                 if not line:

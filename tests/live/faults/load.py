@@ -17,7 +17,7 @@ from scopes import jose
 from scopes.clock import SystemClock
 from tests.broker.world import ISSUER
 from tests.live.faults.referee import Referee, Revocation, Token
-from tests.live.faults.stage import AGENTS, PODS, BrokerProcess
+from tests.live.faults.stage import AGENTS, PODS, BrokerProcess, request
 from tests.live.faults.verifiers import boot
 
 TIMEOUT = 4.0
@@ -96,7 +96,7 @@ class Agents:
         }
         if self._chance.random() < 0.5:
             form["task_declaration"] = json.dumps({"type": "work"})
-        answer = httpx2.post(f"{broker.url}/oauth/token", data=form, timeout=timeout, trust_env=False)
+        answer = request("POST", f"{broker.url}/oauth/token", data=form, timeout=timeout)
         received = boot()
         self._referee.counts[f"token requests answered {_told(answer)}"] += 1
         return self._referee.handed_out(answer.json()["access_token"], received) if answer.status_code == 200 else None
@@ -138,7 +138,7 @@ class Operators:
         return True
 
     def _post(self, url: str, body: dict[str, Any]) -> httpx2.Response:
-        answer = httpx2.post(url, json=body, headers=self._caller.operator("admin"), timeout=TIMEOUT, trust_env=False)
+        answer = request("POST", url, json=body, headers=self._caller.operator("admin"), timeout=TIMEOUT)
         self._referee.counts[f"ends answered {_told(answer)}"] += 1
         return answer
 

@@ -1,9 +1,11 @@
-"""What the suite runs on: Redis with a replica, brokers, hosts of verifiers, each a real process, and the links between them."""
+"""What the suite runs on: Redis with a replica, brokers and hosts of verifiers, each a real process, and their links."""
 
+import datetime
 import json
 import os
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -12,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from broker.settings import Settings
 from tests.broker.redis_server import RedisServer, free_port
@@ -28,7 +33,15 @@ SERVICES = {CRM: "spiffe://development.test/service/crm", KB: "spiffe://developm
 COUNTS_CONFIRMATIONS = "replicas_required" in Settings.__struct_fields__
 """Whether brokers can be told to wait for Redis replicas; without it, an isolated master vouches for what it does not know."""
 
-_PATIENCE = 20.0
+_DRAFTS = """
+@id("drafts")
+permit (principal is Agent, action in Action::"draft", resource is Record)
+when { principal.environment == resource.environment };
+"""
+_AUTHORITY = "authority.pem"
+# Nothing here speaks TLS, and to read every authority of this machine for each request would cost more than the request.
+NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+_PATIENCE = 30.0
 _LOOK = 0.05
 
 
@@ -112,7 +125,7 @@ class BrokerProcess:
     def is_ready(self) -> bool:
         """Tell whether whichever worker answers would issue."""
         try:
-            return httpx2.get(f"{self.url}/readyz", timeout=2, trust_env=False).status_code == httpx2.codes.OK
+            return request("GET", f"{self.url}/readyz", timeout=2).status_code == httpx2.codes.OK
         except httpx2.HTTPError:
             return False
 
@@ -147,6 +160,8 @@ class VerifierHost:
         configured = {"name": name, "issuer": ISSUER, "keys": keys, "audiences": SERVICES, "each": each}
         # A proxy is how a host reaches an issuer that is not where its name says, with nothing of the verifier replaced.
         own = {"PYTHONPATH": str(ROOT), "HTTP_PROXY": f"http://127.0.0.1:{self.link.port}", "NO_PROXY": ""}
+        # One authority instead of this machine's 150: twenty verifiers of one process that reconnect at once read them each.
+        own["SSL_CERT_FILE"] = str(folder / _AUTHORITY)
         with (folder / "logs" / f"verifiers-{name}.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "tests.live.faults.verifiers", json.dumps(configured)],
@@ -201,6 +216,8 @@ class Stage:
         self.folder = folder
         (folder / "logs").mkdir(parents=True)
         write_files(folder, registry=_registry())
+        (folder / "policies" / "drafts.cedar").write_text(_DRAFTS)
+        _write_authority(folder / _AUTHORITY)
         (folder / "broker.toml").write_text(_top_settings() + (folder / "broker.toml").read_text())
         self.leader, self.follower = RedisServer(folder / "redis-1"), RedisServer(folder / "redis-2")
         self.replication = Link(self.leader.port)
@@ -256,6 +273,19 @@ class Stage:
 
 def _top_settings() -> str:
     return "replicas_required = 1\n" if COUNTS_CONFIRMATIONS else ""
+
+
+def _write_authority(path: Path) -> None:
+    key, today = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(tz=datetime.UTC)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "nobody")])
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    made = builder.not_valid_before(today).not_valid_after(today + datetime.timedelta(days=1)).sign(key, hashes.SHA256())
+    path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+
+
+def request(method: str, url: str, **sent: Any) -> httpx2.Response:
+    """Speak to a broker directly, on a connection of its own, so that every worker gets its share."""
+    return httpx2.request(method, url, verify=NO_TLS, trust_env=False, **sent)
 
 
 def signal_to(pid: int, number: int) -> None:
