@@ -24,6 +24,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000, help="repeat the schedule of another run")
     parser.add_argument("--feeds", type=int, default=100, help="how many verifiers follow")
     parser.add_argument("--fault", nargs="+", choices=sorted(NAMED), metavar="NAME", help="only these")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep what the processes wrote in this new folder")
     parser.add_argument("--json", action="store_true", help="print the summary as one JSON document")
     return parser.parse_args()
 
@@ -33,8 +34,8 @@ def main() -> int:
     asked = _arguments()
     say(f"seed {asked.seed}")
     kinds = [NAMED[name] for name in asked.fault] if asked.fault else ALL
-    with tempfile.TemporaryDirectory(prefix="faults-") as folder:
-        campaign = Campaign(Path(folder), seed=asked.seed, feeds=asked.feeds, say=say)
+    with tempfile.TemporaryDirectory(prefix="faults-") as passing:
+        campaign = Campaign(asked.keep or Path(passing), seed=asked.seed, feeds=asked.feeds, say=say)
         with campaign:
             try:
                 campaign.run(kinds, asked.minutes * 60)

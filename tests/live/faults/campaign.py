@@ -80,6 +80,8 @@ class Campaign:
         self.referee.drop_all()
         time.sleep(1)
         self.stage.close()
+        if self.referee.counts["hosts that left in peace"] < len(self._hosts):
+            self.referee.blame("a host of verifiers ended by itself")
         secrets = [token.text for token in self.referee.tokens.values()] + self._caller.secrets
         for place in leaks.found(secrets, self._folder / "logs", self._auditor.text):
             self.referee.blame(f"a token or an assertion stands in {place}")
@@ -134,7 +136,7 @@ class Campaign:
             if time.monotonic() - start > RECOVERY:
                 break
             time.sleep(_LOOK)
-        missing = {name: [self.referee.accepted(token.number) for token in tokens] for name, tokens in probes.items()}
+        missing = {name: self.referee.accepted(tokens[-1].number) for name, tokens in probes.items()}
         self.referee.blame(f"not well again after {RECOVERY:g} s: accepted by, of: {missing}")
         return time.monotonic() - start
 

@@ -4,12 +4,12 @@ import random
 import signal
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import httpx2
 
 from tests.broker.redis_server import RedisServer, free_port
-from tests.broker.world import CRM, KB
 from tests.live.faults import drowsy, tampering
 from tests.live.faults.load import SCOPES, Agents, Caller, Operators
 from tests.live.faults.stage import (
@@ -397,12 +397,12 @@ class TamperedFeed(Fault):
         self.host = self.world.host()
         chosen = self.chance.choice(tampering.PLAIN)
         self.detail = f"{self.host.name}: {chosen.__name__}"
-        self._tamper(chosen)
+        self._tamper(dict.fromkeys(SERVICES, chosen))
 
     def heal(self) -> None:
         self.host.link.mend()
 
-    def _tamper(self, chosen: tampering.Tampering) -> None:
+    def _tamper(self, chosen: Mapping[str, tampering.Tampering]) -> None:
         self.host.link.tampering = chosen
         self.host.link.hang_up()
 
@@ -415,10 +415,12 @@ class ReplayedFeed(TamperedFeed):
         self.over = threading.Event()
         old = {audience: self._record(audience) for audience in SERVICES}
         time.sleep(self.chance.uniform(*SHORT))
-        instead = self.chance.random() < 0.5
-        self.detail = f"{self.host.name}: {'instead of' if instead else 'among'} true ones"
-        audience = self.chance.choice((CRM, KB))
-        self._tamper(tampering.frozen(old[audience], self.over) if instead else tampering.replayed(old[audience]))
+        if self.chance.random() < 0.5:
+            self.detail = f"{self.host.name}: instead of true ones"
+            self._tamper({audience: tampering.frozen(frames, self.over) for audience, frames in old.items()})
+        else:
+            self.detail = f"{self.host.name}: among true ones"
+            self._tamper({audience: tampering.replayed(frames) for audience, frames in old.items()})
 
     def heal(self) -> None:
         self.over.set()

@@ -6,7 +6,8 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from urllib.parse import parse_qs, urlsplit
 
 from tests.broker.gate import Gate
 from tests.live.faults.tampering import Tampering
@@ -17,11 +18,12 @@ _HEAD_OF_STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnec
 
 
 class Link(Gate):
-    """Leads from one party to a port. `delay` is the seconds by which every answer is late; with `tampering`, feeds are."""
+    """Leads from one party to a port. `delay` is the seconds by which every answer is late; with
+    `tampering`, by audience, the feed is not what was sent."""
 
     def __init__(self, target: int) -> None:
         self.delay = 0.0
-        self.tampering: Tampering | None = None
+        self.tampering: Mapping[str, Tampering] = {}
         self._is_cut = False
         self._flowing = threading.Event()
         self._flowing.set()
@@ -39,8 +41,8 @@ class Link(Gate):
 
     def mend(self) -> None:
         """Be a good link again. Who was tampered with has to connect anew."""
-        if self.tampering is not None:
-            self.tampering = None
+        if self.tampering:
+            self.tampering = {}
             self.hang_up()
         self._is_cut, self.delay = False, 0.0
         self._losing = 0
@@ -66,8 +68,8 @@ class Link(Gate):
             server.settimeout(None)
             self._open |= {client, server}
             try:
-                if self.tampering is not None:
-                    self._tamper(client, server, self.tampering)
+                if self.tampering:
+                    self._tamper(client, server)
                 else:
                     self._shuttle(client, server)
             finally:
@@ -84,7 +86,7 @@ class Link(Gate):
                     time.sleep(self.delay)
                 (server if source is client else client).sendall(chunk)
 
-    def _tamper(self, client: socket.socket, server: socket.socket, tampering: Tampering) -> None:
+    def _tamper(self, client: socket.socket, server: socket.socket) -> None:
         head = _read_head(client)
         server.sendall(head.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n").replace(b"Connection: keep-alive\r\n", b""))
         if _STREAM not in head:
@@ -97,7 +99,7 @@ class Link(Gate):
             client.sendall(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
             return
         client.sendall(_HEAD_OF_STREAM)
-        for frame in tampering(_frames(answer)):
+        for frame in self.tampering[_audience(head)](_frames(answer)):
             client.sendall(frame)
 
 
@@ -109,6 +111,11 @@ def _read_head(client: socket.socket) -> bytes:
             raise OSError("hung up before the request was whole")
         head += chunk
     return head
+
+
+def _audience(head: bytes) -> str:
+    url = head.split(b" ", 2)[1].decode()
+    return parse_qs(urlsplit(url).query)["aud"][0]
 
 
 def _frames(answer: http.client.HTTPResponse) -> Iterator[bytes]:

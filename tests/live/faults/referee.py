@@ -175,7 +175,7 @@ class Referee:
     def heard(self, host: str, report: dict[str, Any]) -> None:
         """Take in what a host of verifiers says."""
         with self._lock:
-            getattr(self, f"_hear_{report.pop('what')}")(host, **report)
+            getattr(self, f"_hear_{report.pop('kind')}")(host, **report)
 
     def _hear_counts(self, host: str, presented: dict[str, int], **_: Any) -> None:
         self.presented.update(presented)

@@ -1,5 +1,6 @@
 """What the suite runs on: Redis with a replica, brokers and hosts of verifiers, each a real process, and their links."""
 
+import contextlib
 import datetime
 import json
 import os
@@ -176,9 +177,9 @@ class VerifierHost:
         self._sending = threading.Lock()
 
     def tell(self, do: str, **command: Any) -> None:
-        """Give a command."""
+        """Give a command. To one that has ended by itself nothing can be said; that it has is found at the end."""
         assert self._process.stdin is not None
-        with self._sending:
+        with self._sending, contextlib.suppress(BrokenPipeError):
             self._process.stdin.write(json.dumps({"do": do, **command}).encode() + b"\n")
             self._process.stdin.flush()
 
@@ -201,7 +202,8 @@ class VerifierHost:
         self.link.close()
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
-            pipe.close()
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
 
     def _listen(self) -> None:
         assert self._process.stdout is not None

@@ -170,9 +170,9 @@ def boot() -> int:
     return SystemClock().now().boot
 
 
-def say(what: str, **seen: Any) -> None:
+def say(kind: str, **seen: Any) -> None:
     """Report to whoever runs the suite."""
-    os.write(1, json.dumps({"what": what, **seen}).encode() + b"\n")
+    os.write(1, json.dumps({"kind": kind, **seen}).encode() + b"\n")
 
 
 def serve(host: Host) -> None:
