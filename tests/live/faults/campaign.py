@@ -25,6 +25,7 @@ RECOVERY = 40.0
 _QUIET = (0.5, 2.5)
 _AFTER_BOUND = 6_000
 _KEEP_EVERY = 25
+_REDUCE_EVERY = 7.0
 _LOOK = 0.1
 _ASK_EVERY = 10
 
@@ -95,6 +96,7 @@ class Campaign:
             self._workers.append(Worker("agents", lambda at=broker: agents.ask(at), pause=0.35))
         self._workers += [
             Worker("operators", lambda: operators.act(self._any_broker()), pause=0.4),
+            Worker("reducing operators", lambda: operators.change_reduction(self._any_broker()), pause=_REDUCE_EVERY),
             Worker("auditor", lambda: self._auditor.act(self._any_broker()), pause=0.5),
             Worker("settling", lambda: self.referee.drop_settled(after=_AFTER_BOUND, keep_every=_KEEP_EVERY), pause=1.0),
         ]
@@ -177,6 +179,7 @@ class Campaign:
             "tokens_not_looked_up": self._auditor.unsettled,
             "tokens_ended": sum(token.ended is not None for token in tokens),
             "revocations": len(referee.revocations),
+            "reductions": len(referee.reductions),
             "presentations": sum(referee.presented.values()),
             "verdicts": dict(referee.presented),
             "milliseconds_to_refusal_in_quiet": _spread(referee.delays["quiet"]),

@@ -16,7 +16,7 @@ from broker.identity import development
 from scopes import jose
 from scopes.clock import SystemClock
 from tests.broker.world import ISSUER
-from tests.live.faults.referee import Referee, Revocation, Token
+from tests.live.faults.referee import Reduction, Referee, Revocation, Token
 from tests.live.faults.stage import AGENTS, PODS, BrokerProcess, request
 from tests.live.faults.verifiers import boot
 
@@ -25,6 +25,9 @@ TIMEOUT = 4.0
 
 SCOPES = ("crm:ticket/{}#read", "crm:ticket/{}#draft", "kb:article/{}#read")
 _RECORDS = 12
+REDUCED = AGENTS[-1]
+"""The agent that operators reduce and restore; tokens to probe verifiers with are asked for by another."""
+
 _SELECTORS = {"lease": 60, "task": 14, "agent": 6, "instance": 7, "resource": 11, "all": 2}
 _YOUNG = 20_000
 
@@ -87,7 +90,8 @@ class Agents:
 
     def ask(self, broker: BrokerProcess, *, scope: str = "", timeout: float = TIMEOUT) -> Token | None:
         """Ask for one token, for any scope where none is named; return it if there was one."""
-        workload = f"spiffe://development.test/pod/{self._chance.choice(AGENTS)}/{self._chance.choice(PODS)}"
+        agent = AGENTS[0] if scope else self._chance.choice(AGENTS)
+        workload = f"spiffe://development.test/pod/{agent}/{self._chance.choice(PODS)}"
         form = {
             "grant_type": CLIENT_CREDENTIALS,
             "client_assertion_type": JWT_SPIFFE,
@@ -96,10 +100,13 @@ class Agents:
         }
         if self._chance.random() < 0.5:
             form["task_declaration"] = json.dumps({"type": "work"})
+        asked = boot()
         answer = request("POST", f"{broker.url}/oauth/token", data=form, timeout=timeout)
         received = boot()
         self._referee.counts[f"token requests answered {_told(answer)}"] += 1
-        return self._referee.handed_out(answer.json()["access_token"], received) if answer.status_code == 200 else None
+        if answer.status_code != httpx2.codes.OK:
+            return None
+        return self._referee.handed_out(answer.json()["access_token"], asked, received)
 
 
 class Operators:
@@ -107,6 +114,24 @@ class Operators:
 
     def __init__(self, caller: Caller, referee: Referee, chance: random.Random) -> None:
         self._caller, self._referee, self._chance = caller, referee, chance
+        self._reduced = False
+
+    def change_reduction(self, broker: BrokerProcess) -> None:
+        """Reduce the agent that this happens to, or restore it."""
+        asked = boot()
+        to = "none" if self._reduced else self._chance.choice(("paused", "read-only"))
+        if self._reduced:
+            self._referee.restored(REDUCED, asked)
+        answer = self._post(
+            f"{broker.url}/v1/reductions", {"selector": {"agent": REDUCED}, "to": to, "reason": "a fault is near"}
+        )
+        if answer.status_code != httpx2.codes.ACCEPTED:
+            return
+        if not self._reduced:
+            told, kind = answer.json(), "agent" if to == "paused" else "drafts"
+            revocation = Revocation(kind, REDUCED, asked, boot(), (told["epoch"], told["seq"]))
+            self._referee.reduced(Reduction(to, REDUCED, boot()), revocation)
+        self._reduced = not self._reduced
 
     def act(self, broker: BrokerProcess) -> None:
         """Take away something that is out."""

@@ -27,7 +27,7 @@ _KEPT = 300_000
 
 
 class Token(msgspec.Struct, kw_only=True):
-    """A token that was handed out. `received` and `ended` are milliseconds of the boot clock."""
+    """A token that was handed out. `asked`, `received` and `ended` are milliseconds of the boot clock."""
 
     number: int
     text: str
@@ -40,6 +40,7 @@ class Token(msgspec.Struct, kw_only=True):
     audience: str
     place: tuple[str, int]
     expires: int
+    asked: int
     received: int
     ended: int | None = None
     ended_by: str = ""
@@ -49,7 +50,7 @@ class Token(msgspec.Struct, kw_only=True):
 
 
 class Revocation(NamedTuple):
-    """A revocation that was answered with 202, and the place of its event in the feed."""
+    """What was answered with 202, and the place of its event in the feed. `drafts` are those of an agent."""
 
     kind: str
     value: str
@@ -63,6 +64,7 @@ class Revocation(NamedTuple):
             "lease": lambda: token.lease == self.value,
             "task": lambda: self.value in token.path,
             "agent": lambda: token.agent == self.value,
+            "drafts": lambda: token.agent == self.value and token.action == "draft",
             "instance": lambda: token.workload == self.value,
             "resource": lambda: f"{token.resource}/".startswith((f"{self.value}/", f"{self.value}:")),
             "all": lambda: True,
@@ -74,6 +76,20 @@ class Revocation(NamedTuple):
         was_out = token.received <= self.asked
         was_decided = token.place[0] == self.place[0] and token.place[1] < self.place[1]
         return self.names(token) and (was_out or was_decided)
+
+
+class Reduction(msgspec.Struct):
+    """What an operator left of an agent, from the answer 202 until it is asked to restore it; that is not over yet."""
+
+    to: str
+    agent: str
+    since: int
+    until: int = UNBOUNDED
+
+    def forbids(self, token: Token) -> bool:
+        """Tell whether the token must not have been given, for it was asked for while this stood."""
+        beyond = self.to == "paused" or token.action == "draft"
+        return token.agent == self.agent and beyond and self.since <= token.asked < self.until
 
 
 class Span(msgspec.Struct):
@@ -108,6 +124,7 @@ class Referee:
         self.tokens: dict[int, Token] = {}
         self.by_lease: dict[str, Token] = {}
         self.revocations: list[Revocation] = []
+        self.reductions: list[Reduction] = []
         self.spans: list[Span] = []
         self.violations: list[Violation] = []
         self.unjudged: list[Violation] = []
@@ -118,7 +135,7 @@ class Referee:
         self._dropped: set[int] = set()
         self._epoch = ""
 
-    def handed_out(self, text: str, received: int) -> Token:
+    def handed_out(self, text: str, asked: int, received: int) -> Token:
         """Enter a token that a broker answered with, and have it presented everywhere."""
         claims, scope = token_claims.decode(jose.read(text, types=frozenset({TOKEN_TYPE})).unverified_payload)
         with self._lock:
@@ -134,6 +151,7 @@ class Referee:
                 audience=claims.aud,
                 place=(claims.lease.epoch, claims.lease.position),
                 expires=claims.exp,
+                asked=asked,
                 received=received,
             )
             self.tokens[token.number] = self.by_lease[token.lease] = token
@@ -142,6 +160,11 @@ class Referee:
             self._see_epoch(token.place[0], received)
             for revocation in self.revocations:
                 self._end_if_hit(token, revocation)
+            for reduction in self.reductions:
+                if reduction.forbids(token):
+                    self._enter(
+                        f"issued though {token.agent} was {reduction.to} since {reduction.since}", token, asked, received
+                    )
             if token.place[0] < self._epoch:
                 self._end(token, received, f"the epoch {self._epoch}")
             return token
@@ -153,6 +176,19 @@ class Referee:
             self._see_epoch(revocation.place[0], revocation.answered)
             for token in self.tokens.values():
                 self._end_if_hit(token, revocation)
+
+    def reduced(self, reduction: Reduction, revocation: Revocation) -> None:
+        """Enter a reduction that was answered with 202: it ends what is out, and forbids what goes beyond it."""
+        with self._lock:
+            self.reductions.append(reduction)
+            self.revoked(revocation)
+
+    def restored(self, agent: str, asked: int) -> None:
+        """Enter that an operator asked to restore an agent, whatever the answer."""
+        with self._lock:
+            for reduction in self.reductions:
+                if reduction.agent == agent:
+                    reduction.until = min(reduction.until, asked)
 
     def _see_epoch(self, epoch: str, at: int) -> None:
         """Once a broker has answered from an epoch, every token of an earlier one is void."""

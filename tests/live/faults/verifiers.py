@@ -96,7 +96,7 @@ class Host:
         since = shown["since"]
         # One that began later was never late.
         if since is not None and since > service.began and verdict != ACCEPTED:
-            shown["delays"].setdefault(service.name, boot() - since)
+            shown["delays"].setdefault(service.name, boot() - max(since, shown["shown_at"]))
         return verdict
 
     def _judge(self, number: int, shown: dict[str, Any], service: Service, epoch: str, at: int) -> None:
@@ -120,7 +120,7 @@ class Host:
         service.highest = place
 
     def _do_present(self, number: int, **shown: Any) -> None:
-        self._shown[number] = {**shown, "since": None, "by": None, "state": (0, 0), "delays": {}}
+        self._shown[number] = {**shown, "shown_at": boot(), "since": None, "by": None, "state": (0, 0), "delays": {}}
 
     def _do_end(self, number: int, since: int, by: int) -> None:
         shown = self._shown.get(number)
