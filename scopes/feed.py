@@ -78,6 +78,9 @@ class Feed:
             if self._background.is_stopping:
                 return
             for event in stream:
+                if event.event == "leaving":
+                    self._leave()
+                    return
                 self._take(event.event, event.data, keys)
                 if self.picture.needs_snapshot or self._background.is_stopping:
                     return
@@ -94,6 +97,12 @@ class Feed:
             # would be asked again without a pause.
             if not self.picture.needs_snapshot:
                 self._failures = 0
+
+    def _leave(self) -> None:
+        _LOG.debug("a replica of %s leaves; connecting again", self._issuer)
+        # No failure: whatever went wrong before, the next replica is asked at once, or after the shortest pause where this
+        # one was still found after it had said that it leaves.
+        self._failures = min(self._failures, 1)
 
     def _delay(self) -> float:
         # The first attempt comes at once, for a broker that restarts or leaves is the usual case; later ones spread out.

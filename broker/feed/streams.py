@@ -20,6 +20,8 @@ HEARTBEAT = 800
 
 # What has ended is swept out when as much again has come, so that sweeping costs each event a constant share.
 _SMALLEST_SWEEP = 1024
+LEAVING = b"event: leaving\ndata: {}\n\n"
+"""The last frame of a stream whose worker stops: another replica is there, and nothing is wrong."""
 
 Deliver = Callable[[bytes], None]
 """Takes one frame of server-sent events; called from the follower's thread, must not block."""
@@ -105,13 +107,13 @@ class Streams:
         with self._lock:
             self.picture = picture
             self._live = sorted(events, key=lambda live: live.seq)
-            self._end_all()
+            self._end_all(b"")
 
     def close(self) -> None:
-        """End every stream for good, for this worker stops; their readers find another."""
+        """End every stream for good, for this worker stops; each is told so, and its reader finds another."""
         with self._lock:
             self._closed = True
-            self._end_all()
+            self._end_all(LEAVING, b"")
 
     def join(self, audience: str, deliver: Deliver) -> bytes:
         """Begin a stream: return its first frame, the snapshot; `deliver` gets what follows, and an empty frame at its end."""
@@ -122,7 +124,7 @@ class Streams:
             snapshot = self._snapshot_of(channel)
             channel.listeners.add(deliver)
             if self._closed:
-                deliver(b"")
+                _tell(deliver, LEAVING, b"")
         # Signed with the lock let go: what is delivered meanwhile is read after this, and nobody's beat waits for a newcomer.
         return _frame("snapshot", snapshot.text(self._issuer, audience, self._key))
 
@@ -141,10 +143,10 @@ class Streams:
             snapshot = _Snapshot(self.picture, list(self._live))
         return snapshot.text(self._issuer, audience, self._key)
 
-    def _end_all(self) -> None:
+    def _end_all(self, *last: bytes) -> None:
         for channel in self._channels.values():
             for deliver in channel.listeners:
-                deliver(b"")
+                _tell(deliver, *last)
         self._channels.clear()
 
     def _send(self, audience: str, channel: _Channel, concerned: list[LiveEvent]) -> None:
@@ -182,6 +184,11 @@ class Streams:
         if len(self._live) >= self._sweep_at:
             self._live = [live for live in self._live if live.event.until >= self.picture.as_of]
             self._sweep_at = max(_SMALLEST_SWEEP, 2 * len(self._live))
+
+
+def _tell(deliver: Deliver, *frames: bytes) -> None:
+    for frame in frames:
+        deliver(frame)
 
 
 def _frame(event: str, data: str) -> bytes:

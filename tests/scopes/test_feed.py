@@ -181,6 +181,25 @@ def test_a_stream_that_worked_is_connected_again_at_once(idle, issuer):
     assert idle.follow() == 0.0
 
 
+LEAVING = b"event: leaving\ndata: {}\n\n"
+
+
+def test_a_replica_that_leaves_is_left_at_once_and_without_a_word(idle, issuer, caplog):
+    whole = snapshot_text(issuer) + message_text(issuer) + LEAVING
+    issuer.answers[STREAM] = Answer(200, whole + event_text("message", "nobody reads this"), EVENT_STREAM)
+    assert idle.follow() == 0.0
+    assert is_at_head(idle, issuer)
+    assert caplog.text == ""
+
+
+def test_a_replica_that_leaves_after_failures_is_left_after_the_shortest_pause(idle, issuer):
+    """However often it is found again while it closes, it is never asked without a pause."""
+    issuer.answers[STREAM] = Answer(503)
+    assert [idle.follow() for _ in range(6)][-1] > 1.0
+    issuer.answers[STREAM] = Answer(200, snapshot_text(issuer) + LEAVING, EVENT_STREAM)
+    assert all(0.1 <= idle.follow() <= 0.2 for _ in range(3))
+
+
 def test_closing_ends_the_thread_though_it_waits_for_the_network(feed):
     feed.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "revocation-feed"]

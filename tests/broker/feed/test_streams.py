@@ -9,7 +9,7 @@ import pytest
 
 from broker.feed import streams
 from broker.feed.event import GRACE, NewEvent, new_event
-from broker.feed.streams import HEARTBEAT
+from broker.feed.streams import HEARTBEAT, LEAVING
 from scopes import jose, revocations
 from scopes.errors import InvalidDocument
 from scopes.keys import TOKEN_ALGORITHMS, KeySet
@@ -260,12 +260,13 @@ async def test_a_new_epoch_ends_every_stream(world: World) -> None:
     assert {listener.frames[-1] for listener in listeners} == {b""}
 
 
-async def test_a_worker_that_stops_ends_every_stream_also_those_that_come_too_late(world: World) -> None:
+async def test_a_worker_that_stops_says_so_and_ends_every_stream_also_those_that_come_too_late(world: World) -> None:
     listener = Listener(world)
     world.broker.streams.close()
-    assert listener.frames == [b""]
+    assert listener.frames == [LEAVING, b""]
+    assert taken_apart(LEAVING) == ("leaving", "{}")
     late = Listener(world, KB)
-    assert late.frames == [b""]
+    assert late.frames == [LEAVING, b""]
 
 
 async def test_a_verifier_of_the_old_epoch_moves_to_the_new_one_by_its_snapshot(world: World) -> None:
