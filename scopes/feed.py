@@ -27,11 +27,21 @@ _MOST_DOUBLINGS = 6
 class Feed:
     """Keeps one picture for one audience. `picture` is replaced, never changed, and only by the background thread."""
 
-    def __init__(self, *, issuer: str, audience: str, client: Callable[[], httpx2.Client], clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        issuer: str,
+        audience: str,
+        client: Callable[[], httpx2.Client],
+        clock: Clock,
+        on_events: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Prepare to follow; `on_events` is called each time the picture has taken in more than a heartbeat."""
         self._issuer = issuer
         self._audience = audience
         self._client = client
         self._clock = clock
+        self._on_events = on_events
         self._connection: tuple[int, socket.socket] | None = None
         self._failures = 0
         self._background = Background("revocation-feed", self.follow)
@@ -46,6 +56,10 @@ class Feed:
         self._background.stop()
         self._hang_up()
         self._background.join()
+
+    def forget(self) -> None:
+        """Know nothing any more, so that everything is refused."""
+        self.picture = Picture()
 
     def follow(self) -> float:
         """Follow one stream until it breaks or leaves a gap; return the seconds to wait before the next.
@@ -90,9 +104,12 @@ class Feed:
         if event == "snapshot":
             snapshot = revocations.read_snapshot(unverified_text, keys=keys, **named)
             self.picture = self.picture.adopt(snapshot, self._clock.now())
+            self._on_events()
         elif event == "message":
             message = revocations.read_message(unverified_text, keys=keys, **named)
             self.picture = self.picture.apply(message, self._clock.now())
+            if message.events:
+                self._on_events()
             # Not at the snapshot: an issuer whose streams break after it, or whose snapshot our clock cannot believe,
             # would be asked again without a pause.
             if not self.picture.needs_snapshot:

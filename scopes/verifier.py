@@ -11,6 +11,7 @@ import msgspec
 
 from scopes import claims as token_claims
 from scopes import jose
+from scopes.acknowledgements import Acknowledgements
 from scopes.claims import TOKEN_TYPE, Claims
 from scopes.clock import Clock, Instant, SystemClock
 from scopes.errors import (
@@ -42,7 +43,7 @@ _TIMEOUT = httpx2.Timeout(5.0)
 _POLL = 0.01
 
 Identity = Callable[[], str]
-"""Returns the service's own workload assertion (a JWT-SVID); called anew for each connection, so it may rotate."""
+"""Returns the service's own workload assertion (a JWT-SVID); called anew each time it is shown, so it may rotate."""
 
 
 class Grant(msgspec.Struct, frozen=True):
@@ -99,7 +100,8 @@ class _Verified:
 class Verifier:
     """Verifies the tokens of one issuer for one service. Threads of a process may share it; a fork renews its threads.
 
-    The constructor starts two threads, for the revocation feed and for the issuer's keys; `verify` never touches the network.
+    The constructor starts three threads: they follow the revocation feed, acknowledge it, and keep the issuer's keys. `verify`
+    never touches the network.
     """
 
     def __init__(self, issuer: str, audience: str, identity: Identity | None = None, *, clock: Clock | None = None) -> None:
@@ -110,9 +112,24 @@ class Verifier:
         self._clock = clock or SystemClock()
         self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
         self._keys = IssuerKeys(url=f"{issuer}/oauth/jwks.json", client=self._plain_client, clock=self._clock)
-        self._feed = Feed(issuer=issuer, audience=audience, client=self._client, clock=self._clock)
+        self._acknowledgements = Acknowledgements(
+            issuer=issuer,
+            audience=audience,
+            client=self._plain_client,
+            headers=self._who,
+            picture=lambda: self._feed.picture,
+            clock=self._clock,
+        )
+        self._feed = Feed(
+            issuer=issuer,
+            audience=audience,
+            client=self._client,
+            clock=self._clock,
+            on_events=self._acknowledgements.wake,
+        )
         self._keys.start()
         self._feed.start()
+        self._acknowledgements.start()
 
     def __enter__(self) -> "Verifier":
         return self
@@ -121,8 +138,10 @@ class Verifier:
         self.close()
 
     def close(self) -> None:
-        """End the background threads; afterwards every answer turns `Stale`."""
+        """End the background threads; afterwards every answer is `Stale`, and the issuer is told that it is."""
         self._feed.close()
+        self._feed.forget()
+        self._acknowledgements.close()
         self._keys.close()
 
     def wait_until_ready(self, timeout: float = 5.0) -> None:
@@ -189,10 +208,12 @@ class Verifier:
             self._verified.popitem(last=False)
         self._verified[digest] = verified
 
-    def _client(self) -> httpx2.Client:
+    def _who(self) -> dict[str, str]:
         # Stripped, because identities are read from files, and files end in a newline.
-        headers = {"Authorization": f"Bearer {self._identity().strip()}"} if self._identity is not None else {}
-        return httpx2.Client(headers=headers, timeout=_TIMEOUT)
+        return {"Authorization": f"Bearer {self._identity().strip()}"} if self._identity is not None else {}
+
+    def _client(self) -> httpx2.Client:
+        return httpx2.Client(headers=self._who(), timeout=_TIMEOUT)
 
     def _plain_client(self) -> httpx2.Client:
         return httpx2.Client(timeout=_TIMEOUT)

@@ -6,7 +6,7 @@ import queue
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -21,6 +21,7 @@ from tests.scopes.tokens import key_set, new_key
 JWKS = "/oauth/jwks.json"
 FEED_KEYS = "/v1/feed/keys"
 STREAM = "/v1/feed/stream"
+ACKNOWLEDGEMENTS = "/v1/feed/acknowledgements"
 EVENT_STREAM = (("Content-Type", "text/event-stream"),)
 
 
@@ -38,6 +39,7 @@ class Request(NamedTuple):
     path: str
     query: str
     authorization: str | None
+    body: bytes = b""
 
 
 class Issuer:
@@ -65,6 +67,11 @@ class Issuer:
 
     def times_asked(self, path: str) -> int:
         return sum(request.path == path for request in self.requests)
+
+    @property
+    def acknowledged(self) -> list[dict[str, Any]]:
+        """What verifiers acknowledged, in the order in which it came."""
+        return [json.loads(request.body) for request in self.requests if request.path == ACKNOWLEDGEMENTS]
 
     def revoke(self, kind: str, value: str = "", **narrowed: object) -> None:
         """Commit an event and tell it on every stream."""
@@ -109,7 +116,8 @@ class Issuer:
         given = self.answers.get(path)
         if given is not None:
             return given if isinstance(given, Answer) else given()
-        documents = {JWKS: key_set(self.key), FEED_KEYS: key_set(self.feed_key)}
+        documents: dict[str, Any] = {JWKS: key_set(self.key), FEED_KEYS: key_set(self.feed_key)}
+        documents |= {ACKNOWLEDGEMENTS: {"counted": True}}
         return Answer(200, json.dumps(documents[path]).encode()) if path in documents else Answer(404)
 
 
@@ -131,6 +139,12 @@ class _Handler(BaseHTTPRequestHandler):
                 self._stream(issuer)
             else:
                 self._answer(issuer.answer_to(asked.path))
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.issuer.requests.append(Request(self.path, "", self.headers["Authorization"], body))
+        with contextlib.suppress(ConnectionError):
+            self._answer(self.server.issuer.answer_to(self.path))
 
     def _answer(self, answer: Answer) -> None:
         self.send_response(answer.status)

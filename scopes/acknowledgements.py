@@ -1,0 +1,152 @@
+"""Tells the issuer how far this process has come: up to which place of the log `verify` refuses what was ended.
+
+It has a thread of its own, for a slow answer must not delay the picture. Nothing that `verify` decides depends on it.
+"""
+
+import contextlib
+import functools
+import logging
+import os
+import random
+import secrets
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from typing import Any
+
+import httpx2
+
+from scopes.background import Background
+from scopes.clock import Clock, Instant
+from scopes.issuer_keys import told
+from scopes.revocations import Picture
+
+SIGN_OF_LIFE = 2.0
+"""The seconds between two acknowledgements while nothing happens."""
+
+# The first event after quiet is acknowledged at once; of a stream of them, the newest place twice a second.
+_LEAST_PAUSE = 0.5
+_FIRST_DELAY = 0.5
+_LONGEST_DELAY = 8.0
+_MOST_DOUBLINGS = 4
+_TIMEOUT = 2.0
+_PARTING = 1.0
+_DISTRIBUTION = "agent-broker"
+_LOG = logging.getLogger(__name__)
+
+
+class _Process:
+    """What a forked child must not have from its parent: the name it is known by, its connection, and its failures."""
+
+    def __init__(self, client: httpx2.Client) -> None:
+        self.pid = os.getpid()
+        self.id = secrets.token_urlsafe(16)
+        self.client = client
+        self.last: dict[str, Any] | None = None
+        self.tried: Instant | None = None
+        self.pause = 0.0
+        self.failures = 0
+
+
+class Acknowledgements:
+    """Acknowledges the pictures of one audience: at most one at a time, and always the newest."""
+
+    def __init__(
+        self,
+        *,
+        issuer: str,
+        audience: str,
+        client: Callable[[], httpx2.Client],
+        headers: Callable[[], Mapping[str, str]],
+        picture: Callable[[], Picture],
+        clock: Clock,
+    ) -> None:
+        """Speak through a `client` of this process alone; `headers` say who it is, and are asked for each time."""
+        self._issuer = issuer
+        self._audience = audience
+        self._client = client
+        self._headers = headers
+        self._picture = picture
+        self._clock = clock
+        self._process: _Process | None = None
+        self._moved = False
+        self._background = Background("acknowledgements", self.acknowledge)
+
+    def start(self) -> None:
+        """Begin to acknowledge in the background."""
+        self._background.start()
+
+    def wake(self) -> None:
+        """Ask for an acknowledgement now, because the picture holds events that it did not hold before."""
+        self._moved = True
+        self._background.wake()
+
+    def close(self) -> None:
+        """End the background thread, and tell the issuer that this process verifies nothing any more, if it can be told."""
+        self._background.stop()
+        self._background.join()
+        process, self._process = self._process, None
+        # A forked child that closes what it inherited was never heard of, and its parent goes on.
+        if process is None or process.pid != os.getpid():
+            return
+        with contextlib.suppress(Exception), contextlib.closing(process.client):
+            if process.last is not None and not process.failures:
+                self._post(process, {**process.last, "leaving": True}, timeout=_PARTING)
+
+    def acknowledge(self) -> float:
+        """Acknowledge the picture that `verify` uses now; return the seconds until the next time."""
+        process, now = self._own_process(), self._clock.now()
+        wait = process.pause - now.since(process.tried) / 1000 if process.tried is not None else 0.0
+        if wait > 0:
+            return wait
+        moved, self._moved = self._moved, False
+        picture = self._picture()
+        if picture.needs_snapshot or picture.disputed:
+            return SIGN_OF_LIFE
+        process.tried = now
+        try:
+            self._tell(process, picture)
+        except Exception as error:  # whatever it was: it is worth a line in the log and never more
+            return self._delay(process, error)
+        process.failures, process.pause = 0, _LEAST_PAUSE if moved else 0.0
+        return SIGN_OF_LIFE
+
+    def _own_process(self) -> _Process:
+        process = self._process
+        if process is None or process.pid != os.getpid():
+            process = self._process = _Process(self._client())
+        return process
+
+    def _tell(self, process: _Process, picture: Picture) -> None:
+        said = {
+            "verifier": process.id,
+            "aud": self._audience,
+            "epoch": picture.epoch,
+            "seq": picture.seq,
+            "id": picture.id,
+            "as_of": picture.as_of,
+            "version": _version(),
+        }
+        self._post(process, said, timeout=_TIMEOUT)
+        process.last = said
+
+    def _post(self, process: _Process, said: dict[str, Any], *, timeout: float) -> None:
+        url = f"{self._issuer}/v1/feed/acknowledgements"
+        process.client.post(url, json=said, headers=self._headers(), timeout=timeout).raise_for_status()
+
+    def _delay(self, process: _Process, error: Exception) -> float:
+        process.failures += 1
+        # One that fails alone is repeated without a word: a replica that leaves takes its connections with it.
+        if process.failures == 2 and not self._background.is_stopping:
+            _LOG.warning("%s does not take the acknowledgements of this verifier: %s", self._issuer, told(error))
+        longest = min(_FIRST_DELAY * 2 ** min(process.failures - 1, _MOST_DOUBLINGS), _LONGEST_DELAY)
+        process.pause = random.uniform(longest / 2, longest)  # noqa: S311 - not a secret
+        return process.pause
+
+
+@functools.cache
+def _version() -> str:
+    """Return the version of this library, as it was installed."""
+    try:
+        return metadata.version(_DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        return "unknown"
