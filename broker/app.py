@@ -22,8 +22,10 @@ from broker.api import agents, audit, feed, health, leases, metadata, problems, 
 from broker.audit import Audit
 from broker.callers import Callers
 from broker.endings import Endings
+from broker.enforcement import Enforcement
 from broker.errors import BrokerError, ConfigurationError
 from broker.exchange import Exchange
+from broker.feed.acknowledgements import Acknowledgements
 from broker.feed.epoch_file import EpochFile
 from broker.feed.follower import Follower
 from broker.feed.journal import Journal
@@ -58,6 +60,7 @@ _HANDLERS: list[Any] = [
     leases.list_leases,
     leases.show,
     revocations.revoke,
+    revocations.show,
     reductions.reduce,
     reductions.list_reductions,
     stuck.list_stuck,
@@ -67,6 +70,8 @@ _HANDLERS: list[Any] = [
     feed.feed_keys,
     feed.snapshot,
     feed.stream,
+    feed.acknowledge,
+    feed.list_verifiers,
     health.alive,
     health.ready,
 ]
@@ -138,6 +143,7 @@ class Broker:
             store=stores.follower, streams=self.streams, clock=clock, memory=EpochFile(folder / "epoch"), journal=self.journal
         )
         self.log = Log(store)
+        self.acknowledgements = Acknowledgements(store)
         self.audit = Audit(store, clock=clock)
         self.leases = Leases(store)
         self.tasks = Tasks(store, audit=self.audit, clock=clock)
@@ -152,6 +158,9 @@ class Broker:
         self.endings = self._endings()
         self.revocation = self._revocation()
         self.reduction = self._reduction()
+        self.enforcement = Enforcement(
+            acknowledgements=self.acknowledgements, registry=self.registry, anyone_follows=settings.anyone_follows
+        )
         self.scheduler = self._scheduler()
 
     @asynccontextmanager
@@ -184,7 +193,8 @@ class Broker:
         )
 
     def _given(self) -> dict[str, Any]:
-        names = "keys streams follower audit leases tasks registry standing callers exchange endings revocation reduction"
+        names = "keys streams follower audit leases tasks registry standing callers exchange endings revocation reduction "
+        names += "acknowledgements enforcement"
         settings = self.configuration.settings
         rooms = {name: getattr(self, name) for name in names.split()}
         return {"issuer": settings.issuer, "anyone_follows": settings.anyone_follows, **rooms}

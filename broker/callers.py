@@ -73,18 +73,39 @@ class Callers:
 
     async def follower_of(self, unverified_authorization: str | None, audience: str) -> None:
         """Raise `InvalidClient` or `AccessDenied` unless the caller may follow the feed of this audience."""
-        name = self._registry.service_name(audience)
         assertion = _assertion(unverified_authorization)
+        if _is_workload(assertion):
+            self.check_verifier(self._identity.authenticate(assertion).id, audience)
+        else:
+            name = self.service_of(audience)
+            self._check_follows(Caller("Operator", await self._operators.authenticate(assertion)), name)
+
+    def workload(self, unverified_authorization: str | None) -> str:
+        """Return the workload that calls, whatever it may do; raise `InvalidClient`, or `AccessDenied` for an operator."""
+        assertion = _assertion(unverified_authorization)
+        if not _is_workload(assertion):
+            raise AccessDenied("this is for workloads of services", reason="not_its_workload")
+        return self._identity.authenticate(assertion).id
+
+    def check_verifier(self, workload: str, audience: str) -> None:
+        """Raise `AccessDenied` unless the workload is one of the service of this audience, and may follow its feed.
+
+        Who may follow for the service may also say how far it has come.
+        """
+        name = self.service_of(audience)
+        service = self._registry.content.services[name]
+        if not any(selector.matches(workload) for selector in service.workloads):
+            raise AccessDenied(f"this workload is not one of {name}'s", reason="not_its_workload")
+        self._check_follows(Caller("Service", name, workload), name)
+
+    def service_of(self, audience: str) -> str:
+        """Return the name of the service of this audience; raise `AccessDenied` where there is none."""
+        name = self._registry.service_name(audience)
         if name is None:
             raise AccessDenied("no service has this audience", reason="unknown_audience")
-        if _is_workload(assertion):
-            workload = self._identity.authenticate(assertion)
-            service = self._registry.content.services[name]
-            if not any(selector.matches(workload.id) for selector in service.workloads):
-                raise AccessDenied(f"this workload is not one of {name}'s", reason="not_its_workload")
-            caller = Caller("Service", name, workload.id)
-        else:
-            caller = Caller("Operator", await self._operators.authenticate(assertion))
+        return name
+
+    def _check_follows(self, caller: Caller, name: str) -> None:
         attributes = {"service": _reference("Service", name)}
         self._policy.check_operation((caller.kind, caller.name), "feed:follow", ("Feed", name), attributes)
 

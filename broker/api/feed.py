@@ -1,16 +1,19 @@
-"""`/v1/feed`: the feed's keys, its snapshot and its stream (`WIRE.md`, "The feed")."""
+"""`/v1/feed`: the feed's keys, its snapshot, its stream, and who follows it how far (`WIRE.md`, "The feed")."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-from litestar import Request, Response, get
+from litestar import Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 from litestar.response import Stream
 
+from broker.api import bodies
 from broker.callers import Callers
+from broker.enforcement import Enforcement, Known
 from broker.errors import InvalidRequest
+from broker.feed.acknowledgements import ANONYMOUS, Acknowledgement, Acknowledgements, Position, Process
 from broker.feed.follower import Follower
 from broker.feed.streams import Streams
 from broker.keys import Keys
@@ -55,6 +58,65 @@ async def stream(
     follower.standpoint()
     headers = {**_NO_STORE, "X-Accel-Buffering": "no"}
     return Stream(_frames(streams, aud), media_type="text/event-stream", headers=headers)
+
+
+@post("/v1/feed/acknowledgements", status_code=200)
+async def acknowledge(
+    request: Request[Any, Any, Any],
+    callers: NamedDependency[Callers],
+    acknowledgements: NamedDependency[Acknowledgements],
+    anyone_follows: NamedDependency[bool],
+) -> dict[str, bool]:
+    """Hear how far a verifier process has come; a place that the log does not hold is a sign of life and no more."""
+    authorization = request.headers.get("authorization")
+    is_anonymous = anyone_follows and authorization is None
+    workload = ANONYMOUS if is_anonymous else callers.workload(authorization)
+    said = await bodies.read(request, Acknowledgement)
+    if is_anonymous:
+        callers.service_of(said.aud)
+    else:
+        callers.check_verifier(workload, said.aud)
+    return {"counted": await acknowledgements.take(said, workload)}
+
+
+@get("/v1/feed/verifiers")
+async def list_verifiers(
+    request: Request[Any, Any, Any], callers: NamedDependency[Callers], enforcement: NamedDependency[Enforcement]
+) -> dict[str, Any]:
+    """List every verifier process that was heard of lately, with how far it is behind."""
+    await callers.operator(request.headers.get("authorization"), "watch")
+    position, verifiers = await enforcement.verifiers()
+    return {
+        "epoch": position.epoch,
+        "seq": position.seq,
+        "verifiers": [_shown(known, position) for known in verifiers],
+    }
+
+
+def named(process: Process | None) -> dict[str, Any]:
+    """Say which process it is; nothing of one that is not known."""
+    if process is None:
+        return {"workload": None, "process": None, "authenticated": False, "version": None}
+    return {
+        "workload": process.workload,
+        "process": process.id,
+        "authenticated": process.workload != ANONYMOUS,
+        "version": process.version,
+    }
+
+
+def _shown(known: Known, position: Position) -> dict[str, Any]:
+    process = known.process
+    return {
+        "service": known.service,
+        "audience": known.audience,
+        **named(process),
+        "epoch": process.epoch,
+        "seq": process.seq,
+        "lag": position.seq - process.seq if process.epoch == position.epoch else None,
+        "age_ms": process.last - process.as_of if process.epoch else None,
+        "heard_ms": position.time - process.last,
+    }
 
 
 async def _check(request: Request[Any, Any, Any], callers: Callers, audience: str, *, anyone: bool) -> None:

@@ -1,13 +1,16 @@
-"""`POST /v1/revocations`: end everything a selector hits."""
+"""`/v1/revocations`: end everything a selector hits, and show how far that has come."""
 
 from typing import Any
 
 import msgspec
-from litestar import Request, post
+from litestar import Request, get, post
 from litestar.di import NamedDependency
+from litestar.params import FromPath
 
 from broker.api import bodies
+from broker.api.feed import named
 from broker.callers import Callers
+from broker.enforcement import Affected, Enforcement
 from broker.revocation import Revocation
 from broker.selector import Selector
 
@@ -28,3 +31,35 @@ async def revoke(
     wanted = await bodies.read(request, RevocationRequest)
     revoked = await revocation.revoke(wanted.selector, wanted.reason, operator)
     return {"id": revoked.id, "epoch": revoked.epoch, "seq": revoked.seq, "matched": revoked.matched}
+
+
+@get("/v1/revocations/{id:str}")
+async def show(
+    request: Request[Any, Any, Any],
+    callers: NamedDependency[Callers],
+    enforcement: NamedDependency[Enforcement],
+    id: FromPath[str],
+) -> dict[str, Any]:
+    """Show which verifier processes of the affected services enforce a revocation, and which of the others are fenced."""
+    await callers.operator(request.headers.get("authorization"), "watch")
+    logged, affected = await enforcement.of(id)
+    return {
+        "id": id,
+        "epoch": logged.position.epoch,
+        "seq": logged.seq,
+        "kind": logged.event.kind,
+        "value": logged.event.value,
+        "committed": logged.committed,
+        "verifiers": [_shown(one) for one in affected],
+    }
+
+
+def _shown(one: Affected) -> dict[str, Any]:
+    return {
+        "service": one.service,
+        "audience": one.audience,
+        **named(one.process),
+        "state": one.state,
+        "delay_ms": one.delay,
+        "fenced_at": one.fenced_at,
+    }

@@ -34,7 +34,7 @@ for i = 2, #ARGV, 7 do
   elseif target == '' or not is_overtaken(target, origin, number, rank) then
     seq = seq + 1
     last = seq
-    redis.call('XADD', KEYS[2], seq .. '-0', 'id', id, 'event', event)
+    redis.call('XADD', KEYS[2], seq .. '-0', 'id', id, 'event', event, 'time', now())
     redis.call('HSET', KEYS[3], id, seq .. ' ' .. event)
     redis.call('ZADD', KEYS[4], ends, id)
     if target ~= '' then

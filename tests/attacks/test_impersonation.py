@@ -31,12 +31,15 @@ PUBLIC = {
 FEED = {"/v1/feed", "/v1/feed/stream"}
 """Closed by configuration, open in embedded mode."""
 
+ACKNOWLEDGEMENTS = "/v1/feed/acknowledgements"
+"""The same, for those who acknowledge what they follow."""
+
 
 def endpoints(app: Litestar) -> list[tuple[str, str]]:
     """Return method and path of everything that the application answers, with something in the place of each name."""
     found = []
     for route in app.routes:
-        if isinstance(route, HTTPRoute) and route.path not in PUBLIC | FEED:
+        if isinstance(route, HTTPRoute) and route.path not in PUBLIC | FEED | {ACKNOWLEDGEMENTS}:
             path = "/".join("x" if part.startswith("{") else part for part in route.path_format.split("/"))
             found += [(method, path) for method in sorted(route.methods) if method != "OPTIONS"]
     return found
@@ -63,6 +66,7 @@ async def test_the_feed_is_closed_where_it_is_not_said_to_be_open(tmp_path_facto
     async with opened(tmp_path_factory.mktemp("closed"), changes={"feed_access": "workloads"}) as front:
         for path in FEED:
             assert problem_of(await front.get(f"{path}?aud={CRM}", None)) == (401, "invalid_client", "")
+        assert problem_of(await front.post(ACKNOWLEDGEMENTS, {}, None)) == (401, "invalid_client", "")
 
 
 def svid(front: Front, workload: str = BOT, **changes: Any) -> str:

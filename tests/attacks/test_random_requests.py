@@ -166,6 +166,29 @@ async def test_any_json_as_a_revocation(shared: Front, body: Any) -> None:
     check_rest_answer(await shared.post("/v1/revocations", body))
 
 
+@given(
+    body=st.fixed_dictionaries(
+        {
+            "verifier": st.just("process-one") | TEXTS | JSON_VALUES,
+            "aud": st.just(CRM),
+            "version": st.just("1.2.3"),
+        },
+        optional={
+            "epoch": TEXTS | JSON_VALUES,
+            "seq": st.integers(0, 2**53) | JSON_VALUES,
+            "id": TEXTS | JSON_VALUES,
+            "as_of": st.integers(0, 2**53) | JSON_VALUES,
+            "leaving": JSON_VALUES,
+        },
+    )
+    | JSON_VALUES
+)
+async def test_any_json_as_an_acknowledgement(shared: Front, body: Any) -> None:
+    response = await shared.post("/v1/feed/acknowledgements", body, "crm")
+    check_rest_answer(response)
+    assert not response.is_success or body.get("leaving") is True or response.json() == {"counted": False}
+
+
 @given(content=st.binary(max_size=100), path=st.sampled_from(["/v1/tasks", "/v1/revocations"]))
 async def test_any_bytes_as_json(shared: Front, content: bytes, path: str) -> None:
     check_rest_answer(await shared.post(path, content, "admin" if path.endswith("revocations") else "bot"))
@@ -186,7 +209,10 @@ async def test_any_numbers_as_a_cursor(shared: Front, cursor: str) -> None:
         check_rest_answer(await shared.get(f"{path}?cursor={cursor}"))
 
 
-@given(name=TEXTS.filter(bool), path=st.sampled_from(["/v1/tasks/{}", "/v1/leases/{}", "/v1/agents/{}", "/v1/{}", "/oauth/{}"]))
+@given(
+    name=TEXTS.filter(bool),
+    path=st.sampled_from(["/v1/tasks/{}", "/v1/leases/{}", "/v1/agents/{}", "/v1/revocations/{}", "/v1/{}", "/oauth/{}"]),
+)
 async def test_any_name_in_a_path(shared: Front, name: str, path: str) -> None:
     response = await shared.get(path.format(quote(name, safe="")))
     if path.startswith("/oauth/"):

@@ -20,7 +20,8 @@ from broker.tasks import Declaration
 from scopes import Grant, Verifier
 from scopes.errors import ScopesError, VerificationError
 from scopes.levels import LEVELS
-from tests.broker.world import BOT, OTHER, World
+from tests.broker.acknowledging import acknowledge
+from tests.broker.world import BOT, CRM, OTHER, World
 from tests.docs.pages import DOCS, README, ROOT, all_pages, anchors, codes, links, page, rows, section
 
 BROKER = ROOT / "broker"
@@ -175,12 +176,13 @@ async def use_everything(world: World) -> None:
     await world.revoke(key="stolen")
     world.follow()
     await world.broker.callers.identify(f"Bearer {world.operator_assertion()}")
+    await acknowledge(world)
     ended = await world.declare()
     await world.broker.revocation.end_task(ended.id, "completed", await world.broker.callers.identify(f"Bearer {world.svid()}"))
 
 
 def pattern_of(key: str, epoch: str) -> str:
-    spelled = re.sub(r"\{s\d\d\}", "{sNN}", key.replace(BOT, "<workload>").replace(epoch, "<epoch>"))
+    spelled = re.sub(r"\{s\d\d\}", "{sNN}", key.replace(BOT, "<workload>").replace(CRM, "<audience>").replace(epoch, "<epoch>"))
     spelled = re.sub(r"lse_\w{26}", "<lease>", re.sub(r"tsk_\w{26}", "<task>", spelled))
     return re.sub(r"(support|other)-bot", "<agent>", spelled)
 
