@@ -86,7 +86,7 @@ class Unavailable(BrokerError):
 class Stuck(Unavailable):
     """What was to end is not known to have ended; it is kept under its id, and tried until the store confirms it."""
 
-    def __init__(self, message: str, *, id: str) -> None:
+    def __init__(self, message: str, *, id: str = "") -> None:
         """Say why, and the id of the event under which it is kept."""
         super().__init__(message, reason="stuck", retry_after=1)
         self.id = id
