@@ -114,13 +114,14 @@ def configure(settings: Settings) -> Configuration:
 def connect(settings: Settings) -> Stores:
     """Prepare the store; without a `redis_url`, one inside this process. Raises `ConfigurationError` if it is taken."""
     if settings.redis_url is not None:
-        return Stores(Store.connect(settings.redis_url), SyncStore.connect(settings.redis_url))
+        url, replicas = settings.redis_url, settings.replicas_required
+        return Stores(Store.connect(url, replicas_required=replicas), SyncStore.connect(url, replicas_required=replicas))
     _HELD.append(_locked(settings.path(settings.keys) / _EMBEDDED_LOCK))
     server = fakeredis.FakeServer()
     life = ulid.new(SystemClock().now().wall)
     return Stores(
-        Store(fakeredis.FakeAsyncRedis(server=server), run_id=life),
-        SyncStore(fakeredis.FakeRedis(server=server), run_id=life),
+        Store.embedded(fakeredis.FakeAsyncRedis(server=server), run_id=life),
+        SyncStore.embedded(fakeredis.FakeRedis(server=server), run_id=life),
     )
 
 

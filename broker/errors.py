@@ -92,6 +92,13 @@ class Stuck(Unavailable):
         self.id = id
 
 
+class Unconfirmed(Unavailable):
+    """The master did it, and too few replicas confirmed that in time: with that master it can be forgotten."""
+
+    def __init__(self, message: str = "too few replicas of the store confirmed it, so it does not count; try again") -> None:
+        super().__init__(message, reason="unconfirmed", retry_after=1)
+
+
 class NotFound(BrokerError):
     """There is nothing of this name that the caller may see."""
 

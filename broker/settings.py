@@ -21,6 +21,7 @@ PREFIX = "BROKER_"
 _ISSUER = re.compile(r"(?P<scheme>https?)://(?P<host>[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 _LISTEN = re.compile(r"(?P<host>[^\[\]:/\s]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]{1,5})")
 _LARGEST_PORT = 65535
+_NUMBERS = ("max_ttl", "replicas_required")
 
 
 class SpiffeTrust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -37,11 +38,15 @@ class Trust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`broker.toml`. Paths are relative to the file. `max_ttl` is seconds; without `redis_url` nothing is kept."""
+    """`broker.toml`. Paths are relative to the file. `max_ttl` is seconds; without `redis_url` nothing is kept.
+
+    `replicas_required` is how many replicas of a master have to confirm what counts.
+    """
 
     issuer: str = "http://127.0.0.1:8750"
     listen: str = "127.0.0.1:8750"
     redis_url: str | None = None
+    replicas_required: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0
     registry: str = "registry"
     policies: str = "policies"
     keys: str = "keys"
@@ -91,12 +96,14 @@ def load(path: Path | None = None, *, environment: Mapping[str, str] = os.enviro
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     names = {f"{PREFIX}{name.upper()}": name for name in Settings.__struct_fields__ if name not in ("trust", "folder")}
     found = {name: environment[variable] for variable, name in names.items() if variable in environment}
-    return {name: int(value) if name == "max_ttl" and value.isdecimal() else value for name, value in found.items()}
+    return {name: int(value) if name in _NUMBERS and value.isdecimal() else value for name, value in found.items()}
 
 
 def _problems(settings: Settings) -> Iterator[str]:
     yield from _addresses(settings)
     yield from _trust(settings)
+    if settings.replicas_required and settings.embedded:
+        yield "replicas_required: the embedded store has no replicas; set redis_url"
 
 
 def _addresses(settings: Settings) -> Iterator[str]:

@@ -9,7 +9,7 @@ from broker.errors import Unavailable
 from broker.feed import acts
 from broker.feed.event import NewEvent
 from broker.store import Store, feed_key
-from broker.store.store import Argument
+from broker.store.command import Argument
 
 KEYS = tuple(feed_key(part) for part in ("epoch", "log", "live", "ends", "standing"))
 

@@ -1,7 +1,10 @@
 """Lua scripts: read from beside the room that owns them, the clock put before each."""
 
 import hashlib
+import re
 from importlib.resources import files
+
+from broker.store.command import READS
 
 CLOCK = files("broker.store").joinpath("clock.lua").read_text()
 
@@ -19,3 +22,10 @@ class Script:
         flags = _EVEN_WHEN_FULL if even_when_full else ""
         self.text = flags + clock + files(package).joinpath(f"{name}.lua").read_text()
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+        self.writes = _writes(self.text)
+
+
+def _writes(text: str) -> bool:
+    """Tell whether a script may write: it does, unless every call in it names a command that only reads."""
+    calls, named = re.findall(r"redis\.p?call\b", text), re.findall(r"redis\.p?call\('(\w+)'", text)
+    return len(calls) != len(named) or not READS.issuperset(named)

@@ -1,15 +1,13 @@
-"""Connections to Redis that never repeat a script by themselves, and that know which server life they speak to.
+"""What rooms ask Redis through. Nothing here repeats a script by itself, and it is known which server life it spoke to.
 
 A lost answer leaves open whether the script ran, so the client library's retries are off (`TRAPS.md` 21b) and the caller
 hears `Unavailable`. A new connection reads the server's `run_id` first: whoever compares it with the epoch's knows that what
 it just did was done in the life of the store that it believes in (`DESIGN.md` 3.7).
 """
 
-import asyncio
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Awaitable, Sequence
+from typing import Any, Protocol
 
-import hiredis
 import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
@@ -17,134 +15,130 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from broker.errors import Unavailable
+from broker.store.command import READS, Argument, key_of, pack
+from broker.store.confirmation import Confirmation
+from broker.store.line import Line
 from broker.store.scripts import CLOCK, Script
-
-Argument = str | bytes | int
-"""What a command takes."""
-
-Command = tuple[Any, ...]
-"""A command and its arguments."""
+from broker.store.sync_line import SyncLine
 
 TIMEOUT = 2.0
 """The seconds after which an answer from Redis is no longer waited for."""
 
-_LARGEST_BATCH = 512
+_CONFIRMED_WITHIN = 0.5
+"""How much of that time replicas have."""
+
+
+class Servers(Protocol):
+    """Where commands go, by key. Answers to a question with the error in the answer's place."""
+
+    @property
+    def run_id(self) -> str:
+        """The life of the servers; empty while it is not known."""
+
+    def ask(self, key: str, packed: bytes, *, writes: bool) -> Awaitable[Any]:
+        """Ask the server that holds the key."""
+
+    async def close(self) -> None:
+        """Close every connection."""
+
+
+class SyncServers(Protocol):
+    """The same for one thread."""
+
+    @property
+    def run_id(self) -> str:
+        """The life of the servers; empty while it is not known."""
+
+    def ask(self, key: str, packed: bytes, *, writes: bool) -> Any:
+        """Ask the server that holds the key."""
+
+    def close(self) -> None:
+        """Close every connection."""
 
 
 class Store:
     """Redis for the event loop. Callers that wait at the same moment share one round trip (`DESIGN.md` 3.13)."""
 
-    def __init__(self, client: redis.asyncio.Redis, *, run_id: str = "", clock: str = CLOCK) -> None:
-        """Speak through `client`; `run_id` is the life of a store without a server, `clock` the Lua all scripts begin with."""
+    def __init__(self, servers: Servers, *, clock: str = CLOCK, is_embedded: bool = False) -> None:
+        """Speak to `servers`; `clock` is the Lua that all scripts begin with."""
+        self._servers = servers
         self._clock = clock
-        # An embedded store is never full, and knows no flags.
-        self._is_embedded = bool(run_id)
-        self._client = client
-        self._waiting: list[tuple[bytes, asyncio.Future[Any]]] = []
-        self._drain: asyncio.Task[None] | None = None
-        self.run_id = run_id
+        self._is_embedded = is_embedded
 
     @classmethod
-    def connect(cls, url: str, *, clock: str = CLOCK) -> "Store":
-        """Prepare a store for the server at `url`; the connection is made when it is first used."""
-        store = cls(
-            redis.asyncio.Redis.from_url(url, max_connections=1, **_client_options(AsyncRetry(NoBackoff(), 0))), clock=clock
-        )
-        store._client.connection_pool.connection_kwargs["redis_connect_func"] = store._on_connect
-        return store
+    def connect(cls, url: str, *, clock: str = CLOCK, replicas_required: int = 0) -> "Store":
+        """Prepare a store for what `url` names; connections are made when they are first used.
+
+        What writes counts when `replicas_required` replicas confirmed it.
+        """
+        pool = redis.asyncio.ConnectionPool.from_url(url, max_connections=1, **_options(AsyncRetry(NoBackoff(), 0)))
+        return cls(Line(pool, confirmation=_confirmation(replicas_required)), clock=clock)
+
+    @classmethod
+    def embedded(cls, client: redis.asyncio.Redis, *, run_id: str, clock: str = CLOCK) -> "Store":
+        """Use a store inside this process, whose life is `run_id`."""
+        return cls(Line(client.connection_pool, run_id=run_id), clock=clock, is_embedded=True)
+
+    @property
+    def run_id(self) -> str:
+        """The life of the store that was last spoken to."""
+        return self._servers.run_id
 
     def script(self, package: str, name: str, *, even_when_full: bool = False) -> Script:
         """Read a room's script, with this store's clock; what ends access runs even when the store is full."""
+        # An embedded store is never full, and knows no flags.
         return Script(package, name, clock=self._clock, even_when_full=even_when_full and not self._is_embedded)
 
     async def call(self, *command: Argument) -> Any:
         """Run one command; raise `Unavailable` if it is not known to have been carried out."""
-        answer = await self._enqueue(command)
-        if isinstance(answer, Exception):
-            raise _unavailable(answer)
-        return answer
+        return _known(await self._ask(key_of(command), command, writes=command[0] not in READS))
 
     async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
-        """Run a script once; raise `Unavailable` if it is not known to have run."""
+        """Run a script once; raise `Unavailable` if it is not known to have run, `Unconfirmed` if replicas do not have it."""
         command = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
-        answer = await self._enqueue(command)
+        answer = await self._ask(keys[0], command, writes=script.writes)
         if isinstance(answer, redis.exceptions.NoScriptError):
             # It did not run, so to load it and ask again is not a repetition.
-            await self.call("SCRIPT", "LOAD", script.text)
-            return await self.call(*command)
-        if isinstance(answer, Exception):
-            raise _unavailable(answer)
-        return answer
+            _known(await self._ask(keys[0], ("SCRIPT", "LOAD", script.text), writes=False))
+            answer = await self._ask(keys[0], command, writes=script.writes)
+        return _known(answer)
 
     async def close(self) -> None:
-        """Close the connection."""
-        await self._client.aclose()
+        """Close the connections."""
+        await self._servers.close()
 
-    async def _enqueue(self, command: Command) -> Any:
+    def _ask(self, key: str, command: Sequence[Argument], *, writes: bool) -> Awaitable[Any]:
         # Packed here, so that a command that cannot be written fails for its own caller, and for nobody in the same batch.
-        packed = hiredis.pack_command(command)
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append((packed, future))
-        if self._drain is None or self._drain.done():
-            self._drain = asyncio.create_task(self._send_waiting())
-        return await future
-
-    async def _send_waiting(self) -> None:
-        while self._waiting:
-            batch, self._waiting = self._waiting[:_LARGEST_BATCH], self._waiting[_LARGEST_BATCH:]
-            answers = await self._send([command for command, _ in batch])
-            for (_, future), answer in zip(batch, answers, strict=True):
-                if not future.done():
-                    future.set_result(answer)
-
-    async def _send(self, commands: list[bytes]) -> list[Any]:
-        # Beneath the client's own pipeline, which packs each command in Python at several times the cost.
-        try:
-            connection = await self._client.connection_pool.get_connection()  # type: ignore[no-untyped-call]
-        except (redis.exceptions.RedisError, OSError) as error:
-            return [error] * len(commands)
-        answers: list[Any] = []
-        try:
-            await connection.send_packed_command(commands, check_health=False)
-            while len(answers) < len(commands):
-                answers.append(await self._answer(connection))
-            return answers
-        except (redis.exceptions.RedisError, OSError) as error:
-            await connection.disconnect(nowait=True)
-            return answers + [error] * (len(commands) - len(answers))
-        finally:
-            await self._client.connection_pool.release(connection)
-
-    async def _answer(self, connection: Any) -> Any:
-        """Read one answer; what the server refused is an answer too, a lost connection is not."""
-        try:
-            return await connection.read_response()
-        except redis.exceptions.ResponseError as refusal:
-            return refusal
-
-    async def _on_connect(self, connection: Any) -> None:
-        await connection.on_connect()
-        await connection.send_command("INFO", "server")
-        self.run_id = _run_id(await connection.read_response())
+        return self._servers.ask(key, pack(*command), writes=writes)
 
 
 class SyncStore:
     """Redis for one thread."""
 
-    def __init__(self, client: redis.Redis, *, run_id: str = "", clock: str = CLOCK) -> None:
-        """Speak through `client`; `run_id` is the life of a store without a server, `clock` the Lua all scripts begin with."""
+    def __init__(self, servers: SyncServers, *, clock: str = CLOCK, is_embedded: bool = False) -> None:
+        """Speak to `servers`; `clock` is the Lua that all scripts begin with."""
+        self._servers = servers
         self._clock = clock
-        # An embedded store is never full, and knows no flags.
-        self._is_embedded = bool(run_id)
-        self._client = client
-        self.run_id = run_id
+        self._is_embedded = is_embedded
 
     @classmethod
-    def connect(cls, url: str, *, clock: str = CLOCK) -> "SyncStore":
-        """Prepare a store for the server at `url`; the connection is made when it is first used."""
-        store = cls(redis.Redis.from_url(url, max_connections=1, **_client_options(Retry(NoBackoff(), 0))), clock=clock)
-        store._client.connection_pool.connection_kwargs["redis_connect_func"] = store._on_connect
-        return store
+    def connect(cls, url: str, *, clock: str = CLOCK, replicas_required: int = 0) -> "SyncStore":
+        """Prepare a store for what `url` names; connections are made when they are first used.
+
+        What a script found or did counts when `replicas_required` replicas confirmed it.
+        """
+        pool = redis.ConnectionPool.from_url(url, max_connections=1, **_options(Retry(NoBackoff(), 0)))
+        return cls(SyncLine(pool, confirmation=_confirmation(replicas_required)), clock=clock)
+
+    @classmethod
+    def embedded(cls, client: redis.Redis, *, run_id: str, clock: str = CLOCK) -> "SyncStore":
+        """Use a store inside this process, whose life is `run_id`."""
+        return cls(SyncLine(client.connection_pool, run_id=run_id), clock=clock, is_embedded=True)
+
+    @property
+    def run_id(self) -> str:
+        """The life of the store that was last spoken to."""
+        return self._servers.run_id
 
     @property
     def is_embedded(self) -> bool:
@@ -153,40 +147,44 @@ class SyncStore:
 
     def script(self, package: str, name: str, *, even_when_full: bool = False) -> Script:
         """Read a room's script, with this store's clock; what ends access runs even when the store is full."""
+        # An embedded store is never full, and knows no flags.
         return Script(package, name, clock=self._clock, even_when_full=even_when_full and not self._is_embedded)
 
     def call(self, *command: Argument) -> Any:
         """Run one command; raise `Unavailable` if it is not known to have been carried out."""
-        try:
-            return self._execute(command)
-        except (redis.exceptions.RedisError, OSError) as error:
-            raise _unavailable(error) from None
+        return _known(self._ask(key_of(command), command, writes=command[0] not in READS))
 
     def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
-        """Run a script once; raise `Unavailable` if it is not known to have run."""
+        """Run a script once; raise `Unavailable` if it is not known to have run, `Unconfirmed` if replicas do not have it.
+
+        Also where it only read: a thread vouches for what it reads, and an old master must not be believed (`DESIGN.md` 3.9).
+        """
         command = ("EVALSHA", script.sha, len(keys), *keys, *arguments)
-        try:
-            return self._execute(command)
-        except redis.exceptions.NoScriptError:
-            self.call("SCRIPT", "LOAD", script.text)
-            return self.call(*command)
-        except (redis.exceptions.RedisError, OSError) as error:
-            raise _unavailable(error) from None
+        answer = self._ask(keys[0], command, writes=True)
+        if isinstance(answer, redis.exceptions.NoScriptError):
+            _known(self._ask(keys[0], ("SCRIPT", "LOAD", script.text), writes=False))
+            answer = self._ask(keys[0], command, writes=True)
+        return _known(answer)
 
     def close(self) -> None:
-        """Close the connection."""
-        self._client.close()
+        """Close the connections."""
+        self._servers.close()
 
-    def _execute(self, command: Sequence[Argument]) -> Any:
-        return self._client.execute_command(*command)  # type: ignore[no-untyped-call]
-
-    def _on_connect(self, connection: Any) -> None:
-        connection.on_connect()
-        connection.send_command("INFO", "server")
-        self.run_id = _run_id(connection.read_response())
+    def _ask(self, key: str, command: Sequence[Argument], *, writes: bool) -> Any:
+        return self._servers.ask(key, pack(*command), writes=writes)
 
 
-def _client_options(retry: Any) -> dict[str, Any]:
+def _known(answer: Any) -> Any:
+    if isinstance(answer, Unavailable):
+        raise answer
+    if isinstance(answer, Exception):
+        # Only the kind of error: its text can quote arguments.
+        kind = type(answer).__name__
+        raise Unavailable(f"the store did not confirm ({kind}); nothing was granted, try again", retry_after=1) from None
+    return answer
+
+
+def _options(retry: Any) -> dict[str, Any]:
     return {
         "retry": retry,
         "retry_on_error": [],
@@ -196,11 +194,5 @@ def _client_options(retry: Any) -> dict[str, Any]:
     }
 
 
-def _run_id(info: bytes | str) -> str:
-    text = info.decode() if isinstance(info, bytes) else info
-    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line)["run_id"]
-
-
-def _unavailable(error: Exception) -> Unavailable:
-    # Only the kind of error: its text can quote arguments.
-    return Unavailable(f"the store did not confirm ({type(error).__name__}); nothing was granted, try again", retry_after=1)
+def _confirmation(replicas: int) -> Confirmation:
+    return Confirmation(replicas, within=int(TIMEOUT * _CONFIRMED_WITHIN * 1000))

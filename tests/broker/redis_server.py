@@ -25,7 +25,7 @@ def free_port() -> int:
 class RedisServer:
     """Runs from the start. It keeps what it is told to keep, in `folder`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *options: str) -> None:
         program = shutil.which("redis-server")
         assert program is not None, "redis-server is missing; sh deploy/test installs it"
         folder.mkdir(parents=True, exist_ok=True)
@@ -33,6 +33,8 @@ class RedisServer:
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self._command = [program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        # A replica that comes is served at once.
+        self._command += ["--repl-diskless-sync-delay", "0", *options]
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
@@ -60,6 +62,24 @@ class RedisServer:
         """Let a stopped server go on; one that has ended stays so."""
         if self._process is not None and self._process.poll() is None:
             self._signal(signal.SIGCONT)
+
+    def follow(self, master: "RedisServer") -> None:
+        """Become a replica of another server, and wait until it is one."""
+        self.call("REPLICAOF", "127.0.0.1", master.port)
+        pause = threading.Event()
+        for _ in range(_PATIENCE):
+            if self.port in master.confirmed_by():
+                return
+            pause.wait(0.01)
+        raise AssertionError("the replica did not come up")
+
+    def confirmed_by(self) -> set[object]:
+        """Write something that leaves nothing, and name the ports of the replicas that have confirmed it."""
+        with redis.Redis.from_url(self.url, retry=Retry(NoBackoff(), 0)) as client:
+            client.publish("nobody", "")
+            client.execute_command("WAIT", 1, 100)
+            known = [value for name, value in client.info("replication").items() if name.startswith("slave")]
+        return {replica["port"] for replica in known if isinstance(replica, dict) and replica["offset"] > 0}
 
     def take_snapshot(self) -> None:
         """Write what the server holds to its folder; the next start begins with it."""

@@ -44,8 +44,10 @@ def test_the_environment_names_the_file(tmp_path: Path) -> None:
 
 
 def test_a_value_of_the_environment_goes_before_the_files(tmp_path: Path) -> None:
-    loaded = load(tmp_path, "max_ttl = 100\n", BROKER_REDIS_URL="redis://127.0.0.1/1", BROKER_MAX_TTL="60", OTHER="x")
-    assert (loaded.redis_url, loaded.max_ttl) == ("redis://127.0.0.1/1", 60)
+    loaded = load(
+        tmp_path, "max_ttl = 100\n", BROKER_REDIS_URL="redis://127.0.0.1/1", BROKER_MAX_TTL="60", BROKER_REPLICAS_REQUIRED="2"
+    )
+    assert (loaded.redis_url, loaded.max_ttl, loaded.replicas_required) == ("redis://127.0.0.1/1", 60, 2)
 
 
 @pytest.mark.parametrize("variable", ["BROKER_FOLDER", "BROKER_TRUST", "BROKER_CONFIG"])
@@ -155,6 +157,8 @@ def test_with_a_certificate_the_broker_listens_anywhere(tmp_path: Path) -> None:
         ('listen = "::1:8750"\n', "has to be HOST:PORT"),
         ('tls_certificate = "cert.pem"\n', "tls_certificate and tls_key go together"),
         ('tls_key = "key.pem"\n', "tls_certificate and tls_key go together"),
+        ("replicas_required = -1\n", "replicas_required"),
+        ("replicas_required = 1\n", "replicas_required"),
         ("max_ttl = 0\n", "max_ttl"),
         ("max_ttl = 3601\n", "max_ttl"),
         ("max_ttl = true\n", "max_ttl"),

@@ -136,14 +136,17 @@ def fake_backend(server: fakeredis.FakeServer | None = None, *, run_id: str = ""
     server = server or fakeredis.FakeServer()
     life = run_id or ulid.new(0)
     stores = Stores(
-        Store(fakeredis.FakeAsyncRedis(server=server), run_id=life, clock=CLOCK),
-        SyncStore(fakeredis.FakeRedis(server=server), run_id=life, clock=CLOCK),
+        Store.embedded(fakeredis.FakeAsyncRedis(server=server), run_id=life, clock=CLOCK),
+        SyncStore.embedded(fakeredis.FakeRedis(server=server), run_id=life, clock=CLOCK),
     )
     return Backend(stores, fakeredis.FakeRedis(server=server))
 
 
-def redis_backend(url: str) -> Backend:
-    stores = Stores(Store.connect(url, clock=CLOCK), SyncStore.connect(url, clock=CLOCK))
+def redis_backend(url: str, *, replicas_required: int = 0) -> Backend:
+    stores = Stores(
+        Store.connect(url, clock=CLOCK, replicas_required=replicas_required),
+        SyncStore.connect(url, clock=CLOCK, replicas_required=replicas_required),
+    )
     return Backend(stores, redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0)))
 
 
