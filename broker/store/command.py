@@ -7,8 +7,8 @@ import hiredis
 Argument = str | bytes | int
 """What a command takes."""
 
-READS = frozenset(
-    ["GET", "HGET", "HMGET", "HVALS", "INFO", "PING", "SCRIPT", "TIME", "XRANGE", "XREAD", "ZCOUNT", "ZRANGE", "ZRANGEBYSCORE"]
+READS = frozenset(["GET", "HGET", "HLEN", "HMGET", "HVALS", "INFO", "PING", "SCRIPT", "TIME"]) | frozenset(
+    ["XRANGE", "XREAD", "ZCOUNT", "ZRANGE", "ZRANGEBYSCORE", "ZRANK"]
 )
 """Commands that change nothing, so that no replica has to confirm them. Whatever is not here is taken to write."""
 

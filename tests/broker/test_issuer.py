@@ -241,7 +241,8 @@ async def test_a_new_epoch_that_begins_while_the_lease_is_written_leaves_no_toke
 async def test_a_lease_written_in_another_life_of_the_store_leaves_no_token(world: World, monkeypatch) -> None:
     """The follower has not noticed yet, and the connection that wrote the lease has (TRAPS 21a)."""
     shared = world.backend.stores.shared
-    after(world.broker.leases, "issue", monkeypatch, lambda: setattr(shared, "run_id", "another life"))
+    other = property(lambda _: "another life")
+    after(world.broker.leases, "issue", monkeypatch, lambda: monkeypatch.setattr(type(shared), "run_id", other))
     with pytest.raises(Unavailable):
         await world.issue()
     assert await statuses(world) == ["undone"]

@@ -133,7 +133,7 @@ async def test_a_confirmation_leaves_no_key(shared: Store, redis_server: RedisSe
     [
         ("broker.leases", "issue", True),
         ("broker.leases", "list", False),
-        ("broker.leases", "due", False),
+        ("broker.tasks", "due", False),
         ("broker.feed", "beat", True),
         ("broker.feed", "append", True),
     ],
