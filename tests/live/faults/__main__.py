@@ -12,6 +12,10 @@ from tests.live.faults.campaign import Campaign
 from tests.live.faults.faults import ALL, NAMED
 
 
+MOST_TOLD = 20
+"""How many violations are told to people; a broken invariant shows at every verifier."""
+
+
 def _arguments() -> argparse.Namespace:
     known = "\n".join(f"  {name:20} {(fault.__doc__ or '').splitlines()[0]}" for name, fault in NAMED.items())
     parser = argparse.ArgumentParser(
@@ -58,9 +62,14 @@ def table(summary: dict[str, Any]) -> str:
         if name not in ("violations", "not_judged"):
             lines += _rows(name.replace("_", " "), value)
     for name in ("not_judged", "violations"):
-        lines.append(f"\n{name.replace('_', ' ')}: {len(summary[name])}")
-        lines += [f"  {each['what']}\n    {each['account']}" for each in summary[name]]
+        lines += ["", f"{name.replace('_', ' ')}: {len(summary[name])}", *_accounts(summary[name])]
     return "\n".join(lines)
+
+
+def _accounts(violations: list[dict[str, str]]) -> list[str]:
+    lines = [f"  {each['what']}\n    {each['account']}" for each in violations[:MOST_TOLD]]
+    rest = len(violations) - MOST_TOLD
+    return [*lines, f"  and {rest} more; --json tells them all"] if rest > 0 else lines
 
 
 def _rows(name: str, value: Any) -> list[str]:
