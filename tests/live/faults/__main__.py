@@ -11,7 +11,6 @@ from typing import Any
 from tests.live.faults.campaign import Campaign
 from tests.live.faults.faults import ALL, NAMED
 
-
 MOST_TOLD = 20
 """How many violations are told to people; a broken invariant shows at every verifier."""
 
