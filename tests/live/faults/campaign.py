@@ -60,14 +60,12 @@ class Campaign:
 
     def run(self, kinds: Sequence[type[Fault]], seconds: float) -> None:
         """Play faults of these kinds until the time is over; each kind comes once before any comes again."""
-        self._begin()
+        self.begin()
         bag: list[type[Fault]] = []
         while time.monotonic() - self._start < seconds:
             if not bag:
                 bag = self._chance.sample(list(kinds), len(kinds))
-            self._play(bag.pop()(self._world))
-            self._renew_verifiers()
-            time.sleep(self._chance.uniform(*_QUIET))
+            self.play(bag.pop())
 
     def finish(self) -> None:
         """End the load, let every bound pass, and take in everybody's last word."""
@@ -90,7 +88,8 @@ class Campaign:
             for failure in worker.failures:
                 self.referee.blame(f"the suite itself failed: {failure!r}")
 
-    def _begin(self) -> None:
+    def begin(self) -> None:
+        """Let the load begin, and wait until all is well."""
         agents, operators = self._agents, self._world.operators
         for broker in self.stage.brokers:
             self._workers.append(Worker("agents", lambda at=broker: agents.ask(at), pause=0.35))
@@ -106,22 +105,35 @@ class Campaign:
     def _any_broker(self) -> BrokerProcess:
         return random.choice(self.stage.brokers)
 
-    def _play(self, fault: Fault) -> None:
+    def play(self, kind: type[Fault]) -> None:
+        """Have one fault happen, and be healed; wait until all is well again, and a little."""
+        fault = kind(self._world)
         span = Span(name=fault.name(), detail="", judged=fault.judged, loses=fault.loses, injected=boot())
         self.referee.spans.append(span)
         self._note(f"{span.name} …")
+        self._suffer(fault, span)
+        took = self._recover()
+        span.recovered = boot()
+        lasted = (span.healed - span.injected) / 1000
+        self._note(f"{span.told}, healed after {lasted:.1f} s, well {took:.1f} s later")
+        self._renew_verifiers()
+        time.sleep(self._chance.uniform(*_QUIET))
+
+    def _suffer(self, fault: Fault, span: Span) -> None:
         try:
             fault.inject()
             span.detail = fault.detail
             self._renew_verifiers()
             time.sleep(self._chance.uniform(*fault.lasts))
-        finally:
             fault.heal()
+        except TimeoutError as error:
+            self.referee.blame(f"{span.told} could not be played: {error}")
+        except BaseException:  # whatever it was, and be it Ctrl-C: nobody may stay stopped
+            with contextlib.suppress(Exception):
+                fault.heal()
+            raise
+        finally:
             span.healed = boot()
-        took = self._recover()
-        span.recovered = boot()
-        lasted = (span.healed - span.injected) / 1000
-        self._note(f"{span.name} ({span.detail or 'all'}), healed after {lasted:.1f} s, well {took:.1f} s later")
 
     def _renew_verifiers(self) -> None:
         """Have a verifier of each audience on one host start anew, knowing nothing."""

@@ -103,6 +103,11 @@ class Span(msgspec.Struct):
     healed: int = UNBOUNDED
     recovered: int = UNBOUNDED
 
+    @property
+    def told(self) -> str:
+        """Its name, and whom it hit where it hits not all."""
+        return f"{self.name} ({self.detail})" if self.detail else self.name
+
     def touches(self, start: int, end: int) -> bool:
         return start <= self.recovered and end >= self.injected
 
@@ -238,7 +243,7 @@ class Referee:
     def _enter(self, what: str, token: Token | None, start: int, at: int) -> None:
         """Enter a violation; one that a fault can have caused which is not judged is kept apart."""
         spans = [span for span in self.spans if span.touches(start, at)]
-        account = f"at {at}, during {', '.join(f'{span.name} ({span.detail})' for span in spans) or 'no fault'}"
+        account = f"at {at}, during {', '.join(span.told for span in spans) or 'no fault'}"
         if token is not None:
             account = (
                 f"lease {token.lease} of {token.agent} at position {token.place}, handed out at {token.received}, "

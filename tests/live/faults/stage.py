@@ -190,6 +190,7 @@ class VerifierHost:
     def end(self) -> None:
         """Let it go."""
         if self._process.poll() is None:
+            self.send_signal(signal.SIGCONT)
             self.link.mend()
             self.link.hang_up()
             self.tell("leave")

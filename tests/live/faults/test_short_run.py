@@ -1,4 +1,4 @@
-"""The fault suite, short: within a minute, a few faults of each sort at random, and nothing that was taken away is accepted.
+"""The fault suite, short: within a minute, one fault of each sort at random, and nothing that was taken away is accepted.
 
 The long run is a command: `python -m tests.live.faults --minutes 10 --seed 7`. Here there are fewer verifiers, for the machine
 is shared with the rest of the tests.
@@ -13,9 +13,6 @@ import pytest
 
 from tests.live.faults import faults
 from tests.live.faults.campaign import Campaign
-
-SECONDS = 32
-"""How long faults begin; with start, the last fault's end and the last bound it stays within a minute."""
 
 FEEDS = 20
 SEED = "FAULTS_SEED"
@@ -36,11 +33,12 @@ def test_what_was_taken_away_stays_away_whatever_fails(seed: int, tmp_path: Path
     kinds = [chance.choice(sort) for sort in (_OF_STORE, _OF_REACH, _OF_VERIFIERS)]
     campaign = Campaign(tmp_path / "faults", seed=seed, feeds=FEEDS, say=print)
     with campaign:
-        campaign.run(kinds, SECONDS)
+        campaign.begin()
+        for kind in kinds:
+            campaign.play(kind)
         campaign.finish()
     seen = campaign.summary()
     assert not seen["violations"], seen["violations"][:3]
-    assert len(seen["faults"]) == len(kinds), "each kind of fault had its turn"
     assert seen["tokens_ended"] > 10
     assert seen["tokens_with_record_and_lease"] > 10
     assert seen["verdicts"]["accepted"] > 1_000
