@@ -96,6 +96,7 @@ class Campaign:
         self._workers += [
             Worker("operators", lambda: operators.act(self._any_broker()), pause=0.4),
             Worker("reducing operators", lambda: operators.change_reduction(self._any_broker()), pause=_REDUCE_EVERY),
+            Worker("watching operators", lambda: operators.look_who_enforces(self._any_broker()), pause=0.5),
             Worker("auditor", lambda: self._auditor.act(self._any_broker()), pause=0.5),
             Worker("settling", lambda: self.referee.drop_settled(after=_AFTER_BOUND, keep_every=_KEEP_EVERY), pause=1.0),
         ]
@@ -126,12 +127,12 @@ class Campaign:
             self._renew_verifiers()
             time.sleep(self._chance.uniform(*fault.lasts))
             fault.heal()
-        except TimeoutError as error:
-            self.referee.blame(f"{span.told} could not be played: {error}")
-        except BaseException:  # whatever it was, and be it Ctrl-C: nobody may stay stopped
+        except BaseException as error:  # whatever it was, and be it Ctrl-C: nobody may stay stopped
             with contextlib.suppress(Exception):
                 fault.heal()
-            raise
+            if not isinstance(error, TimeoutError):
+                raise
+            self.referee.blame(f"{span.told} could not be played: {error}")
         finally:
             span.healed = boot()
 

@@ -429,7 +429,7 @@ class ReplayedFeed(TamperedFeed):
     def _record(self, audience: str) -> list[bytes]:
         """Listen for two seconds, and keep every frame."""
         frames, start = [b""], time.monotonic()
-        headers = {"Authorization": f"Bearer {self.world.caller.svid(SERVICES[audience])}"}
+        headers = {"Authorization": f"Bearer {self.world.caller.svid(f'{SERVICES[audience]}/recorder')}"}
         url = f"{self.stage.brokers[0].url}/v1/feed/stream?aud={audience}"
         with httpx2.stream("GET", url, headers=headers, timeout=5, verify=NO_TLS, trust_env=False) as answer:
             for line in answer.iter_lines():

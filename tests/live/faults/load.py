@@ -3,6 +3,7 @@
 import json
 import random
 import threading
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ REDUCED = AGENTS[-1]
 
 _SELECTORS = {"lease": 60, "task": 14, "agent": 6, "instance": 7, "resource": 11, "all": 2}
 _YOUNG = 20_000
+_MOST_UNCONFIRMED = 12
 
 
 class Caller:
@@ -115,6 +117,7 @@ class Operators:
     def __init__(self, caller: Caller, referee: Referee, chance: random.Random) -> None:
         self._caller, self._referee, self._chance = caller, referee, chance
         self._reduced = False
+        self._unconfirmed: deque[tuple[str, Revocation]] = deque(maxlen=_MOST_UNCONFIRMED)
 
     def change_reduction(self, broker: BrokerProcess) -> None:
         """Reduce the agent that this happens to, or restore it."""
@@ -150,8 +153,25 @@ class Operators:
         if answer.status_code != httpx2.codes.ACCEPTED:
             return False
         told = answer.json()
-        self._referee.revoked(Revocation(kind, value, asked, boot(), (told["epoch"], told["seq"])))
+        revocation = Revocation(kind, value, asked, boot(), (told["epoch"], told["seq"]))
+        self._referee.revoked(revocation)
+        self._unconfirmed.append((told["id"], revocation))
         return True
+
+    def look_who_enforces(self, broker: BrokerProcess) -> None:
+        """Have the broker say which verifiers enforce the latest revocation, or an earlier one, and hold them to it."""
+        if not self._unconfirmed:
+            return
+        id, revocation = self._unconfirmed.pop() if self._chance.random() < 0.5 else self._unconfirmed.popleft()
+        answer = request("GET", f"{broker.url}/v1/revocations/{id}", headers=self._caller.operator("admin"), timeout=TIMEOUT)
+        if answer.status_code != httpx2.codes.OK:
+            return
+        shown = [verifier for verifier in answer.json()["verifiers"] if verifier["process"] is not None]
+        self._referee.counts.update(f"verifiers shown as {verifier['state']}" for verifier in shown)
+        refusing = [
+            verifier["workload"].rpartition("/")[2] for verifier in shown if verifier["state"] in ("enforced", "fenced")
+        ]
+        self._referee.shown_as_refused(revocation, refusing)
 
     def _end_task(self, broker: BrokerProcess, id: str) -> bool:
         asked = boot()

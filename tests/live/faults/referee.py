@@ -182,6 +182,13 @@ class Referee:
             for token in self.tokens.values():
                 self._end_if_hit(token, revocation)
 
+    def shown_as_refused(self, revocation: Revocation, verifiers: list[str]) -> None:
+        """Enter that brokers say of these verifiers that they refuse what the revocation ended."""
+        with self._lock:
+            tokens = [token.number for token in self.tokens.values() if token.number not in self._dropped]
+            hit = [number for number in tokens if revocation.hits(self.tokens[number])]
+        self._tell("bind", tokens=hit, verifiers=verifiers)
+
     def reduced(self, reduction: Reduction, revocation: Revocation) -> None:
         """Enter a reduction that was answered with 202: it ends what is out, and forbids what goes beyond it."""
         with self._lock:

@@ -31,6 +31,8 @@ STALENESS = 3
 AGENTS = ("bot-0", "bot-1", "bot-2", "bot-3")
 PODS = ("a", "b")
 SERVICES = {CRM: "spiffe://development.test/service/crm", KB: "spiffe://development.test/service/kb"}
+"""The workloads of each service begin with this; each verifier is one of its own, so that it can be told from the others."""
+
 COUNTS_CONFIRMATIONS = "replicas_required" in Settings.__struct_fields__
 """Whether brokers can be told to wait for Redis replicas; without it, an isolated master vouches for what it does not know."""
 
@@ -52,7 +54,7 @@ def _registry() -> str:
 audience = "https://crm.test"
 environment = "prod"
 owner = "crm-team@example.com"
-workloads = [{ spiffe = "spiffe://development.test/service/crm" }]
+workloads = [{ spiffe = "spiffe://development.test/service/crm/*" }]
 [services.crm.resources.ticket.actions]
 read = { level = "read", max_ttl = 300, max_staleness = STALENESS }
 draft = { level = "draft", max_ttl = 300, max_staleness = STALENESS }
@@ -60,7 +62,7 @@ draft = { level = "draft", max_ttl = 300, max_staleness = STALENESS }
 audience = "https://kb.test"
 environment = "prod"
 owner = "kb-team@example.com"
-workloads = [{ spiffe = "spiffe://development.test/service/kb" }]
+workloads = [{ spiffe = "spiffe://development.test/service/kb/*" }]
 [services.kb.resources.article.actions]
 read = { level = "read", max_ttl = 300, max_staleness = STALENESS }
 [tasks.work]

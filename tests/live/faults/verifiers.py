@@ -9,6 +9,8 @@ import logging
 import os
 import select
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,10 @@ class SkewedClock:
 
 
 class Service:
-    """One verifier of one audience, under a name that is never used again."""
+    """One verifier of one audience, under a name that is never used again.
+
+    `refused` are the tokens that it refused as revoked; `bound` those of which brokers say that it refuses them by now.
+    """
 
     def __init__(self, name: str, audience: str, verifier: Verifier) -> None:
         self.name = name
@@ -45,6 +50,7 @@ class Service:
         self.began = boot()
         self.highest = ("", -1, 0)
         self.refused: set[int] = set()
+        self.bound: set[int] = set()
         self.told: set[int] = set()
 
     def present(self, shown: dict[str, Any]) -> str:
@@ -106,6 +112,8 @@ class Host:
             wrong = "accepted after the bound"
         elif number in service.refused:
             wrong = "accepted after it was refused as revoked"
+        elif number in service.bound:
+            wrong = "accepted though the broker shows the revocation as enforced or fenced there"
         elif shown["epoch"] < epoch:
             wrong = "accepted in a later epoch than its own"
         if wrong and number not in service.told:
@@ -127,6 +135,11 @@ class Host:
         if shown is not None and (shown["by"] is None or by < shown["by"]):
             shown["since"], shown["by"] = since, by
 
+    def _do_bind(self, tokens: list[int], verifiers: list[str]) -> None:
+        for service in self.services:
+            if service.name in verifiers:
+                service.bound.update(tokens)
+
     def _do_drop(self, number: int) -> None:
         shown = self._shown.pop(number, None)
         if shown is not None and shown["since"] is not None:
@@ -140,23 +153,24 @@ class Host:
         for audience in self._audiences:
             oldest = next(service for service in self.services if service.audience == audience)
             self.services.remove(oldest)
-            oldest.verifier.close()
+            # It says goodbye to a broker that may be out of reach, and nobody here waits for that.
+            threading.Thread(target=oldest.verifier.close, daemon=True).start()
             self.services.append(self._new(audience))
 
     def _do_leave(self) -> None:
-        for service in self.services:
-            service.verifier.close()
         say("left")
         os._exit(0)
 
     def _new(self, audience: str) -> Service:
         self._made += 1
-        workload = self._audiences[audience]
-        verifier = Verifier(self._issuer, audience, lambda: self._svid(workload), clock=self._clock)
-        return Service(f"{self._name}.{self._made}", audience, verifier)
+        name = f"{self._name}.{self._made}"
+        identity = self._identity(f"{self._audiences[audience]}/{name}")
+        return Service(name, audience, Verifier(self._issuer, audience, identity, clock=self._clock))
 
-    def _svid(self, workload: str) -> str:
-        return development.sign_svid(self._keys, workload, audience=self._issuer, clock=SystemClock())
+    def _identity(self, workload: str) -> Callable[[], str]:
+        # Signed once, as an SVID is that a sidecar keeps in a file; it outlives every verifier here.
+        svid = development.sign_svid(self._keys, workload, audience=self._issuer, clock=SystemClock())
+        return lambda: svid
 
     def _tell_counts(self) -> None:
         if boot() - self._counted >= _COUNT_EVERY:
