@@ -22,7 +22,7 @@ from tests.live.faults.verifiers import boot
 RECOVERY = 40.0
 """The seconds after which whoever was hit has to be well again: every broker issues, and every verifier accepts."""
 
-_QUIET = (0.5, 2.5)
+_QUIET = (1.0, 3.0)
 _AFTER_BOUND = 6_000
 _KEEP_EVERY = 25
 _REDUCE_EVERY = 7.0

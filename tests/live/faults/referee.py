@@ -22,6 +22,9 @@ BOUND = STALENESS * 1000 + 1000
 
 UNBOUNDED = 1 << 62
 
+_AT_ONCE = 1_000
+"""The milliseconds within which everybody is told where nothing is wrong."""
+
 _KEPT = 300_000
 """The milliseconds for which a few ended tokens are shown on; then they have expired in any case."""
 
@@ -237,7 +240,7 @@ class Referee:
     def _hear_delays(self, host: str, token: int, delays: list[int]) -> None:
         entry = self.tokens[token]
         assert entry.ended is not None
-        quiet = not any(span.touches(entry.ended, entry.ended + BOUND) for span in self.spans)
+        quiet = not any(span.touches(entry.ended, entry.ended + _AT_ONCE) for span in self.spans)
         self.delays["quiet" if quiet else "fault"] += delays
 
     def _hear_wrong(self, host: str, token: int | None, verifier: str, what: str, at: int) -> None:
