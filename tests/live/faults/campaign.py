@@ -97,7 +97,7 @@ class Campaign:
             Worker("operators", lambda: operators.act(self._any_broker()), pause=0.4),
             Worker("reducing operators", lambda: operators.change_reduction(self._any_broker()), pause=_REDUCE_EVERY),
             Worker("watching operators", lambda: operators.look_who_enforces(self._any_broker()), pause=0.5),
-            Worker("auditor", lambda: self._auditor.act(self._any_broker()), pause=0.5),
+            Worker("auditor", lambda: self._auditor.act(self._any_broker()), pause=0.2),
             Worker("settling", lambda: self.referee.drop_settled(after=_AFTER_BOUND, keep_every=_KEEP_EVERY), pause=1.0),
         ]
         took = self._recover()
