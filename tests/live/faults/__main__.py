@@ -1,4 +1,4 @@
-"""The command: python -m tests.live.faults --minutes 10 --seed 7 [--fault NAME …] [--feeds 100] [--json]."""
+"""The command: python -m tests.live.faults --minutes 10 --seed 7 [--fault NAME …] [--feeds 100]."""
 
 import argparse
 import json
@@ -26,6 +26,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000, help="repeat the schedule of another run")
     parser.add_argument("--feeds", type=int, default=100, help="how many verifiers follow")
+    parser.add_argument("--replicas-required", type=int, choices=(0, 1), default=1, help="as in broker.toml")
     parser.add_argument("--fault", nargs="+", choices=sorted(NAMED), metavar="NAME", help="only these")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep what the processes wrote in this new folder")
     parser.add_argument("--json", action="store_true", help="print the summary as one JSON document")
@@ -38,7 +39,13 @@ def main() -> int:
     say(f"seed {asked.seed}")
     kinds = [NAMED[name] for name in asked.fault] if asked.fault else ALL
     with tempfile.TemporaryDirectory(prefix="faults-") as passing:
-        campaign = Campaign(asked.keep or Path(passing), seed=asked.seed, feeds=asked.feeds, say=say)
+        campaign = Campaign(
+            asked.keep or Path(passing),
+            seed=asked.seed,
+            feeds=asked.feeds,
+            replicas_required=asked.replicas_required,
+            say=say,
+        )
         with campaign:
             try:
                 campaign.run(kinds, asked.minutes * 60)

@@ -13,7 +13,7 @@ import httpx2
 from tests.broker.world import CRM
 from tests.live.faults import leaks
 from tests.live.faults.auditor import Auditor
-from tests.live.faults.faults import Fault, World
+from tests.live.faults.fault import Fault, World
 from tests.live.faults.load import SCOPES, Agents, Caller, Operators, Worker
 from tests.live.faults.referee import BOUND, Referee, Span, Token
 from tests.live.faults.stage import SERVICES, BrokerProcess, Stage, VerifierHost
@@ -35,14 +35,14 @@ Say = Callable[[str], None]
 class Campaign:
     """One run. Used as a context, it ends with every process gone."""
 
-    def __init__(self, folder: Path, *, seed: int, feeds: int, say: Say) -> None:
+    def __init__(self, folder: Path, *, seed: int, feeds: int, replicas_required: int, say: Say) -> None:
         self.seed, self._folder, self._say = seed, folder, say
         self._chance = random.Random(seed)
         self._start = time.monotonic()
         self._hosts: list[VerifierHost] = []
         self._workers: list[Worker] = []
         self.referee = Referee(self._tell_hosts, boot)
-        self.stage = Stage(folder, feeds=feeds, heard=self.referee.heard)
+        self.stage = Stage(folder, feeds=feeds, replicas_required=replicas_required, heard=self.referee.heard)
         self._hosts = self.stage.hosts
         self._caller = Caller(folder)
         self._agents = Agents(self._caller, self.referee, random.Random(seed + 1))
@@ -185,6 +185,7 @@ class Campaign:
             "seed": self.seed,
             "seconds": round(time.monotonic() - self._start),
             "feeds": self.stage.feeds,
+            "replicas_required": self.stage.replicas_required,
             "faults": _faults(referee.spans),
             "tokens": len(tokens),
             "tokens_with_record_and_lease": sum(token.has_record and token.has_lease for token in tokens),

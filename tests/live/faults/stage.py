@@ -19,7 +19,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from broker.settings import Settings
 from tests.broker.redis_server import RedisServer, free_port
 from tests.broker.world import CRM, ISSUER, KB, write_files
 from tests.live.faults.network import Link
@@ -32,9 +31,6 @@ AGENTS = ("bot-0", "bot-1", "bot-2", "bot-3")
 PODS = ("a", "b")
 SERVICES = {CRM: "spiffe://development.test/service/crm", KB: "spiffe://development.test/service/kb"}
 """The workloads of each service begin with this; each verifier is one of its own, so that it can be told from the others."""
-
-COUNTS_CONFIRMATIONS = "replicas_required" in Settings.__struct_fields__
-"""Whether brokers can be told to wait for Redis replicas; without it, an isolated master vouches for what it does not know."""
 
 _DRAFTS = """
 @id("drafts")
@@ -215,15 +211,21 @@ class VerifierHost:
 
 
 class Stage:
-    """Everything that runs. `leader` is the Redis that brokers are led to, `follower` its replica."""
+    """Everything that runs. `leader` is the Redis that brokers are led to, `follower` its replica.
 
-    def __init__(self, folder: Path, *, feeds: int, heard: Callable[[str, dict[str, Any]], None]) -> None:
-        self.folder = folder
+    With `replicas_required` 0, brokers do not wait for the replica, as with a single server.
+    """
+
+    def __init__(
+        self, folder: Path, *, feeds: int, replicas_required: int, heard: Callable[[str, dict[str, Any]], None]
+    ) -> None:
+        self.folder, self.replicas_required = folder, replicas_required
         (folder / "logs").mkdir(parents=True)
         write_files(folder, registry=_registry())
         (folder / "policies" / "drafts.cedar").write_text(_DRAFTS)
         _write_authority(folder / _AUTHORITY)
-        (folder / "broker.toml").write_text(_top_settings() + (folder / "broker.toml").read_text())
+        with_replicas = f"replicas_required = {replicas_required}\n"
+        (folder / "broker.toml").write_text(with_replicas + (folder / "broker.toml").read_text())
         self.leader, self.follower = RedisServer(folder / "redis-1"), RedisServer(folder / "redis-2")
         self.replication = Link(self.leader.port)
         self.set_up_replication()
@@ -274,10 +276,6 @@ class Stage:
         for server in (self.leader, self.follower):
             server.end()
         self.replication.close()
-
-
-def _top_settings() -> str:
-    return "replicas_required = 1\n" if COUNTS_CONFIRMATIONS else ""
 
 
 def _write_authority(path: Path) -> None:
