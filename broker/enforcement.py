@@ -3,6 +3,8 @@
 A process is *enforced* when it has acknowledged the event, or a place after it. It is *fenced* when it has not, and cannot be
 fresh any more: a picture that was vouched for after the event was committed holds the event, so one that lacks it is older than
 that, and refuses by itself when the longest staleness bound of its service has passed since. Everything else is *open*.
+
+Only the end of a key fences nobody: a token that was signed with a stolen key says itself how much staleness it bears.
 """
 
 import asyncio
@@ -21,7 +23,7 @@ class Affected(NamedTuple):
     """How far one process has come with one event; without a process, all those of the service that are not known.
 
     `delay` is the milliseconds from commit to acknowledgement, where the process was there and it is kept; `fenced_at` is when
-    a process that has not acknowledged is fenced (milliseconds).
+    a process that has not acknowledged is fenced (milliseconds), where time does that.
     """
 
     service: str
@@ -29,7 +31,7 @@ class Affected(NamedTuple):
     process: Process | None
     state: State
     delay: int | None
-    fenced_at: int
+    fenced_at: int | None
 
 
 class Enforced(NamedTuple):
@@ -87,17 +89,17 @@ def _affected(name: str, service: Service, known: list[Process], logged: Logged)
     # The one that stands for those who are not known is there where nobody is, and where not everybody can be.
     is_complete = 0 < len(known) < MOST_PROCESSES
     processes: list[Process | None] = [*known] if is_complete else [*known, None]
-    fenced_at = logged.committed + _longest_staleness(service) + MAX_AHEAD
+    fenced_at = _fenced_at(service, logged)
     return [
         Affected(name, service.audience, process, _state(process, logged, fenced_at), _delay(process, logged), fenced_at)
         for process in processes
     ]
 
 
-def _state(process: Process | None, logged: Logged, fenced_at: int) -> State:
+def _state(process: Process | None, logged: Logged, fenced_at: int | None) -> State:
     if process is not None and (process.epoch, process.seq) >= (logged.position.epoch, logged.seq):
         return "enforced"
-    return "fenced" if logged.position.time > fenced_at else "open"
+    return "fenced" if fenced_at is not None and logged.position.time > fenced_at else "open"
 
 
 def _delay(process: Process | None, logged: Logged) -> int | None:
@@ -108,7 +110,11 @@ def _delay(process: Process | None, logged: Logged) -> int | None:
     return max(reached - logged.committed, 0) if reached is not None else None
 
 
-def _longest_staleness(service: Service) -> int:
-    """Return the milliseconds for which a verifier of the service honours some token without news."""
+def _fenced_at(service: Service, logged: Logged) -> int | None:
+    """Return when no verifier of the service honours anything any more without having heard of the event."""
+    # Whoever stole a key also signs the bound.
+    if logged.event.kind == "key":
+        return None
     actions = [action for resource in service.resources.values() for action in resource.actions.values()]
-    return max((action.staleness for action in actions), default=max(STALENESS.values())) * 1000
+    longest = max((action.staleness for action in actions), default=max(STALENESS.values()))
+    return logged.committed + longest * 1000 + MAX_AHEAD

@@ -1,4 +1,4 @@
-"""`broker feed`: watch what is taken away, as verifiers hear it."""
+"""`broker feed`: watch what is taken away, as verifiers hear it, and which of them have heard what."""
 
 import threading
 from pathlib import Path
@@ -18,6 +18,7 @@ from broker.cli.options import (
     OperatorName,
 )
 from broker.client import Operator, Published
+from broker.client.answers import VerifierRecord
 from broker.client.feed import News
 from scopes.events import Event
 from scopes.revocations import Snapshot
@@ -25,11 +26,6 @@ from scopes.revocations import Snapshot
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 _AFTER_END = 1.0
-
-
-@app.callback()
-def feed() -> None:
-    """Make a group of what would otherwise be one command."""
 
 
 @app.command()
@@ -53,6 +49,48 @@ def watch(
                 _print(news, as_json=as_json)
             output.say("The stream ended; connecting again.")
             pause.wait(_AFTER_END)
+
+
+@app.command()
+def status(
+    *,
+    operator: OperatorName = DEFAULT_OPERATOR,
+    operator_key: OperatorKey = DEFAULT_OPERATOR_KEY,
+    broker: Broker = DEFAULT_BROKER,
+    as_json: AsJson = False,
+) -> None:
+    """Show every verifier process that was heard of lately: its version, how far it is behind, how old its picture is.
+
+    Example: broker feed status
+    """
+    with sign_in.operator(broker, operator, operator_key) as client:
+        found = client.verifiers()
+    if as_json:
+        output.document(found)
+        return
+    output.say(f"The log is at number {found.seq} of epoch {found.epoch}.")
+    rows = [
+        (
+            one.service,
+            f"{one.workload}/{one.process}",
+            one.version,
+            _lag(one),
+            _milliseconds(one.age_ms),
+            _milliseconds(one.heard_ms),
+        )
+        for one in found.verifiers
+    ]
+    output.table(("SERVICE", "PROCESS", "VERSION", "BEHIND", "AGE", "HEARD"), rows, empty="No verifier is known.")
+
+
+def _lag(verifier: VerifierRecord) -> str:
+    if verifier.lag is not None:
+        return str(verifier.lag)
+    return "in another epoch" if verifier.epoch else "at no place of this log"
+
+
+def _milliseconds(span: int | None) -> str:
+    return f"{span} ms" if span is not None else "–"
 
 
 def _reader(broker: str, operator: str, key: Path) -> Operator | Published:

@@ -63,6 +63,12 @@ def say(message: str) -> None:
     typer.echo("\n".join(map(plain, message.splitlines())), err=True)
 
 
+def progress(message: str) -> None:
+    """Show how far something is, in place of what was shown before; only where somebody looks."""
+    if sys.stderr.isatty():
+        typer.echo(f"\r\x1b[K{plain(message)}", err=True, nl=False)
+
+
 def plain(unverified_text: str) -> str:
     """Spell out what would move a terminal's cursor, colour it, or turn the direction of writing: agents write purposes."""
     return "".join(

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from broker.cli import output, sign_in
+from broker.cli import output, sign_in, waiting
 from broker.cli.options import (
     DEFAULT_BROKER,
     DEFAULT_OPERATOR,
@@ -42,6 +42,12 @@ def revoke(
     user: Annotated[str | None, typer.Option(metavar="USER", rich_help_panel=_PANEL, help="All for this user.")] = None,
     key: Annotated[str | None, typer.Option(metavar="KID", rich_help_panel=_PANEL, help="All signed with this key.")] = None,
     everything: Annotated[bool, typer.Option("--all", rich_help_panel=_PANEL, help="All there is.")] = False,
+    wait: Annotated[
+        float | None,
+        typer.Option(
+            min=0, metavar="SECONDS", help="Wait until every verifier process refuses it; exit 4 where one may not yet."
+        ),
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask before revoking everything.")] = False,
     operator: OperatorName = DEFAULT_OPERATOR,
     operator_key: OperatorKey = DEFAULT_OPERATOR_KEY,
@@ -50,7 +56,7 @@ def revoke(
 ) -> None:
     """Take back everything that one selector hits: at once, everywhere, whatever the number of tokens.
 
-    Example: broker revoke --agent support-bot --reason "behaves oddly"
+    Example: broker revoke --agent support-bot --reason "behaves oddly" --wait 5
     """
     chosen = {
         "agent": agent,
@@ -69,7 +75,12 @@ def revoke(
     if everything and not yes and sys.stdin.isatty():
         typer.confirm("Every token of every agent will be refused. Revoke everything?", abort=True, err=True)
     with sign_in.operator(broker, operator, operator_key) as client:
-        report(client.revoke(selector, reason=reason), as_json=as_json)
+        revoked = client.revoke(selector, reason=reason)
+        with waiting.in_force(revoked, as_json=as_json):
+            if wait is None or not as_json:
+                report(revoked, as_json=as_json)
+            if wait is not None:
+                waiting.wait(client, revoked, wait, as_json=as_json)
 
 
 def report(revoked: Revoked, *, as_json: bool) -> None:
@@ -79,7 +90,9 @@ def report(revoked: Revoked, *, as_json: bool) -> None:
         return
     ended = {None: "what it ended is not counted", 0: "no live lease matched", 1: "1 live lease ended"}
     output.text(f"Revoked: {ended.get(revoked.matched, f'{revoked.matched} live leases ended')}.")
-    output.say(f"{revoked.id}, number {revoked.seq} of epoch {revoked.epoch}; verifiers refuse what it hits from now on.")
+    output.say(
+        f"{revoked.id}, number {revoked.seq} of epoch {revoked.epoch}; each verifier refuses what it hits once it hears of it."
+    )
 
 
 def _either(resource: str | None, service: str | None) -> str | None:

@@ -156,6 +156,60 @@ class StuckPage(_Answer, frozen=True):
     cursor: str | None = None
 
 
+class AffectedVerifier(_Answer, frozen=True):
+    """How far a verifier process has come with a revocation: `state` is `enforced`, `fenced` or `open`.
+
+    `delay_ms` is from commit to acknowledgement, where that is known; `fenced_at` is milliseconds. Without a `process` it
+    stands for all of the service that are not known.
+    """
+
+    service: str
+    audience: str
+    state: str
+    workload: str | None = None
+    process: str | None = None
+    authenticated: bool = False
+    version: str | None = None
+    delay_ms: int | None = None
+    fenced_at: int | None = None
+
+
+class RevocationRecord(_Answer, frozen=True):
+    """How far a revocation has come. `committed` is milliseconds by the store's clock."""
+
+    id: str
+    epoch: str
+    seq: int
+    kind: str
+    value: str
+    committed: int
+    verifiers: tuple[AffectedVerifier, ...]
+
+
+class VerifierRecord(_Answer, frozen=True):
+    """A verifier process. `lag` is how many numbers it is behind the head, in this epoch; times are milliseconds."""
+
+    service: str
+    audience: str
+    workload: str
+    process: str
+    authenticated: bool
+    version: str
+    epoch: str
+    seq: int
+    heard_ms: int
+    lag: int | None = None
+    age_ms: int | None = None
+
+
+class VerifierList(_Answer, frozen=True):
+    """The verifier processes that were heard of lately, and the head of the log."""
+
+    epoch: str
+    seq: int
+    verifiers: tuple[VerifierRecord, ...]
+
+
 class AuditRecord(_Answer, frozen=True, omit_defaults=True):
     """One audit record. `time` is milliseconds; `said` is what somebody wrote, and not to be believed."""
 

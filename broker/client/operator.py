@@ -16,11 +16,13 @@ from broker.client.answers import (
     Reduced,
     ReductionPage,
     ReductionRecord,
+    RevocationRecord,
     Revoked,
     StuckPage,
     StuckRecord,
     TaskPage,
     TaskRecord,
+    VerifierList,
 )
 from broker.client.feed import News
 from broker.client.published import Published
@@ -106,6 +108,14 @@ class Operator:
         """Yield what this replica was told to end and could not carry out yet."""
         for page in self._pages("/v1/stuck", StuckPage, {}):
             yield from page.stuck
+
+    def revocation(self, id: str) -> RevocationRecord:
+        """Return how far a revocation has come; raise `NotFound` for one that can end nothing any more."""
+        return self._ask("GET", f"/v1/revocations/{_segment(id)}", RevocationRecord)
+
+    def verifiers(self) -> VerifierList:
+        """Return every verifier process that the broker has heard of lately."""
+        return self._ask("GET", "/v1/feed/verifiers", VerifierList)
 
     def agents(self) -> Iterator[AgentRecord]:
         """Yield every agent of the registry."""

@@ -94,6 +94,16 @@ async def test_who_has_not_acknowledged_is_fenced_when_no_picture_without_the_ev
     assert await states(world, revoked) == {FIRST: "fenced"}
 
 
+async def test_the_end_of_a_key_fences_nobody(world: World) -> None:
+    """Whoever stole it signs tokens that bear any staleness."""
+    await acknowledge(world)
+    revoked = await revoke(world, key="stolen")
+    world.advance(200_000)
+    assert [(one.state, one.fenced_at) for one in await affected(world, revoked)] == [("open", None)] * 2
+    await acknowledge(world)
+    assert (await states(world, revoked))[FIRST] == "enforced"
+
+
 async def test_the_longest_bound_of_the_service_decides(tmp_path: Path, backend: Backend) -> None:
     short = REGISTRY.replace('level = "read",    max_ttl', 'level = "read", max_staleness = 4, max_ttl')
     world = World(tmp_path, backend, registry=short.replace('level = "draft",', 'level = "draft", max_staleness = 5,'))

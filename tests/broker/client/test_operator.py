@@ -99,6 +99,25 @@ def test_a_selector_is_sent_as_it_is(operator, selector):
     assert msgspec.json.decode(answering.requests[1].content) == {"selector": selector, "reason": "test"}
 
 
+def test_how_far_a_revocation_has_come_is_asked_by_its_id(operator):
+    process = {"service": "crm", "audience": AUDIENCE, "state": "enforced", "workload": "w", "process": "p", "delay_ms": 7}
+    shown = {"id": "evt_1", "epoch": "e", "seq": 1, "kind": "all", "value": "", "committed": 1}
+    answering = Answering(
+        metadata(), httpx2.Response(200, json={**shown, "verifiers": [process, {**process, "process": None}]})
+    )
+    known, unknown = operator(answering).revocation("evt_1/..").verifiers
+    assert answering.requests[1].url.raw_path == b"/v1/revocations/evt_1%2F.."
+    assert (known.state, known.delay_ms, known.fenced_at, unknown.process) == ("enforced", 7, None, None)
+
+
+def test_verifiers_are_listed_with_the_head(operator):
+    process = {"service": "crm", "audience": AUDIENCE, "workload": "w", "process": "p", "authenticated": True, "version": "1"}
+    listed = {"epoch": "e", "seq": 3, "verifiers": [{**process, "epoch": "e", "seq": 1, "lag": 2, "age_ms": 5, "heard_ms": 9}]}
+    answering = Answering(metadata(), httpx2.Response(200, json=listed))
+    found = operator(answering).verifiers()
+    assert (found.seq, found.verifiers[0].lag, found.verifiers[0].heard_ms) == (3, 2, 9)
+
+
 # The feed
 
 
