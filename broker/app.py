@@ -46,6 +46,7 @@ from broker.scheduler import Scheduler
 from broker.settings import Settings
 from broker.standing import Standing
 from broker.store import Store, SyncStore
+from broker.store.watch import Watch
 from broker.tasks import Tasks
 from scopes.clock import Clock, SystemClock
 
@@ -147,7 +148,8 @@ class Broker:
         self.acknowledgements = Acknowledgements(store)
         self.audit = Audit(store, clock=clock)
         self.leases = Leases(store)
-        self.tasks = Tasks(store, audit=self.audit, clock=clock)
+        self.watch = Watch(settings.redis_url, clock=clock, replicas_required=settings.replicas_required)
+        self.tasks = Tasks(store, audit=self.audit, clock=clock, watch=self.watch)
         self.identity = JwtSvids(configuration.trust_domains, audience=settings.issuer, clock=clock)
         self.standing = Standing(clock=clock)
         self.policy = Policy(configuration.policies, self.registry, clock=clock)
@@ -168,6 +170,7 @@ class Broker:
     async def running(self, _: Litestar) -> AsyncIterator[None]:
         """Follow the feed and keep house for as long as the application runs."""
         self.follower.start()
+        self.watch.start()
         self.scheduler.start()
         try:
             with _when_told_to_stop(self.streams.close):
@@ -175,6 +178,7 @@ class Broker:
         finally:
             self.scheduler.close()
             self.follower.close()
+            self.watch.close()
             await self.stores.shared.close()
 
     def application(self) -> Litestar:
@@ -194,7 +198,9 @@ class Broker:
         )
 
     def _given(self) -> dict[str, Any]:
-        names = "keys streams follower audit leases tasks registry standing callers exchange endings revocation reduction "
+        names = (
+            "keys streams follower watch audit leases tasks registry standing callers exchange endings revocation reduction "
+        )
         names += "acknowledgements enforcement"
         settings = self.configuration.settings
         rooms = {name: getattr(self, name) for name in names.split()}
@@ -230,6 +236,7 @@ class Broker:
             issuer=self.issuer,
             follower=self.follower,
             audit=self.audit,
+            watch=self.watch,
             max_ttl=self.configuration.settings.max_ttl,
         )
 

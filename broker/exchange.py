@@ -22,6 +22,7 @@ from broker.registry import ceiling
 from broker.registry.registry import Agent, Entry, Registry
 from broker.spiffe_id import trust_domain
 from broker.standing import Standing, check_reductions
+from broker.store.watch import Watch
 from broker.tasks import Declaration, Task, Tasks, is_task_id
 from scopes.scope import Scope
 
@@ -65,6 +66,7 @@ class Exchange:
         issuer: Issuer,
         follower: Follower,
         audit: Audit,
+        watch: Watch,
         max_ttl: int,
     ) -> None:
         self._identity = identity
@@ -75,6 +77,7 @@ class Exchange:
         self._issuer = issuer
         self._follower = follower
         self._audit = audit
+        self._watch = watch
         self._max_ttl = max_ttl
 
     async def __call__(self, request: TokenRequest) -> Issued:
@@ -91,6 +94,7 @@ class Exchange:
 
     async def _issue(self, workload: Workload, request: TokenRequest) -> Issued:
         standpoint = self._follower.issuing_standpoint()
+        self._watch.check()
         agent = self._standing.check(self._agent_of(workload, request))
         scope, entry = self._resolve(request)
         check_reductions(standpoint.acts, agent.name, workload.id, service=entry.service_name, level=entry.action.level)

@@ -6,6 +6,7 @@ from litestar import Response, get
 from litestar.di import NamedDependency
 
 from broker.feed.follower import Follower
+from broker.store.watch import Watch
 
 
 @get("/healthz")
@@ -15,12 +16,17 @@ async def alive() -> dict[str, str]:
 
 
 @get("/readyz")
-async def ready(follower: NamedDependency[Follower]) -> Response[dict[str, Any]]:
-    """Say whether this worker would issue: its picture of the feed is less than a second old, and its epoch is open."""
-    if follower.is_current() and follower.is_open():
+async def ready(follower: NamedDependency[Follower], watch: NamedDependency[Watch]) -> Response[dict[str, Any]]:
+    """Say whether this worker would issue: its picture is less than a second old, its epoch open, and its store fit for it."""
+    problem = _problem(follower) or watch.problem()
+    if not problem:
         return Response({"status": "ready"})
-    headers = {"Retry-After": "1"}
-    problem = "the store has not been heard from for a second"
-    if follower.is_current():
-        problem = "the store was lost or restarted, and its workers compare what they know"
-    return Response({"status": "not ready", "problem": problem}, status_code=503, headers=headers)
+    return Response({"status": "not ready", "problem": problem}, status_code=503, headers={"Retry-After": "1"})
+
+
+def _problem(follower: Follower) -> str:
+    if not follower.is_current():
+        return "the store has not been heard from for a second"
+    if not follower.is_open():
+        return "the store was lost or restarted, and its workers compare what they know"
+    return ""

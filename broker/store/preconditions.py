@@ -1,27 +1,32 @@
-"""What a Redis server has to be before a broker trusts it with revocations; asked once, before anything listens."""
+"""What a Redis server has to be before a broker trusts it with revocations, and before it issues on it."""
+
+from collections.abc import Mapping
+from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from broker.errors import ConfigurationError, Unavailable
-from broker.store.store import TIMEOUT
+from broker.store import masters
+
+FULL = 0.9
+"""The part of `maxmemory` from which nothing is issued: what ends access needs the rest."""
 
 _POLICY = "noeviction"
 _OLDEST = 7
+
+Info = Mapping[str, Any]
+"""What a server says of itself, as `INFO server memory replication` has it."""
 
 
 def check(url: str) -> None:
     """Raise `ConfigurationError` for a server that may forget or follows another, `Unavailable` for one that does not answer.
 
-    Neither message holds the URL: it may hold a password.
+    Asked once, before anything listens. Neither message holds the URL: it may hold a password.
     """
+    clients: list[redis.Redis] = []
     try:
-        client = redis.Redis.from_url(url, socket_timeout=TIMEOUT, socket_connect_timeout=TIMEOUT, retry=Retry(NoBackoff(), 0))
-    except ValueError as error:
-        raise ConfigurationError([f"redis_url: {error}"]) from None
-    try:
-        info = client.info("server", "memory", "replication")
+        clients = masters.clients(url)
+        problems = [problem for client in clients for problem in unfit(told_by(client))]
     except (redis.exceptions.AuthenticationError, redis.exceptions.ResponseError) as error:
         raise ConfigurationError([f"redis_url: the server refuses the broker: {error}"]) from None
     except (redis.exceptions.RedisError, OSError) as error:
@@ -29,26 +34,55 @@ def check(url: str) -> None:
             f"redis_url: the server does not answer ({type(error).__name__}); nothing is issued until it does", retry_after=1
         ) from None
     finally:
-        client.close()
-    problems = problems_of(info)
+        masters.close(clients)
     if problems:
-        raise ConfigurationError(problems)
+        raise ConfigurationError([f"redis_url: {problem}" for problem in problems])
 
 
-def problems_of(info: dict[str, str]) -> list[str]:
-    """Name what of a server's `INFO` keeps a broker from trusting it."""
+def told_by(client: redis.Redis) -> Info:
+    """Return what a server says of itself."""
+    info: Info = client.info("server", "memory", "replication")
+    return info
+
+
+def unfit(info: Info) -> list[str]:
+    """Name what keeps a broker from trusting a server at all."""
     problems = []
-    major = str(info.get("redis_version")).partition(".")[0]
+    version = str(info.get("redis_version"))
+    major = version.partition(".")[0]
     if not major.isdecimal() or int(major) < _OLDEST:
         problems.append(
-            f"redis_url: the server is Redis {info.get('redis_version')}; {_OLDEST}.0 is needed, whose scripts may end access "
-            "when memory is full"
+            f"the server is Redis {version}; {_OLDEST}.0 is needed, whose scripts may end access when memory is full"
         )
     if info.get("role") != "master":
-        problems.append("redis_url: the server is a replica; name the master")
+        problems.append("the server is a replica; name the master")
     if info.get("maxmemory_policy") != _POLICY:
         problems.append(
-            f"redis_url: the server's maxmemory-policy is {info.get('maxmemory_policy')}, so it may forget a revocation; "
-            f"set it to {_POLICY}"
+            f"the server's maxmemory-policy is {info.get('maxmemory_policy')}, so it may forget a revocation; set {_POLICY}"
         )
     return problems
+
+
+def short_of(info: Info, *, replicas_required: int) -> list[str]:
+    """Name what keeps a broker from issuing on a server that it trusts, for as long as it lasts."""
+    problems = []
+    if fullness(info) >= FULL:
+        problems.append(f"the server's memory is {fullness(info):.0%} full; give it more, or remove what is not needed")
+    connected = replicas(info)
+    if connected < replicas_required:
+        problems.append(f"the server has {connected} of the {replicas_required} replicas that replicas_required asks for")
+    return problems
+
+
+def fullness(info: Info) -> float:
+    """Return the part of `maxmemory` that is used; 0 where there is no limit."""
+    limit = int(info["maxmemory"])
+    # The server does not count its buffers for replicas and for the append-only file when it decides that it is full.
+    used = int(info["used_memory"]) - int(info.get("mem_not_counted_for_evict", 0))
+    return used / limit if limit else 0.0
+
+
+def replicas(info: Info) -> int:
+    """Return how many replicas are connected and have caught up."""
+    states = [info[f"slave{number}"]["state"] for number in range(int(info["connected_slaves"])) if f"slave{number}" in info]
+    return states.count("online")

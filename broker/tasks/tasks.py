@@ -9,6 +9,7 @@ from broker.audit import Audit, Record
 from broker.errors import AccessDenied, InvalidGrant, InvalidRequest, NotFound
 from broker.registry.registry import Agent, Registry
 from broker.store import Store, key, repeatable_id, shard_of, shard_of_id, sharded_id
+from broker.store.watch import Watch
 from broker.tasks.records import OPEN, TASK, Declaration, Task
 from broker.toml_file import nearest
 from scopes.claims import MAX_PATH
@@ -31,10 +32,11 @@ _KEPT = tuple(name for name in Task.__struct_fields__ if name != "id")
 class Tasks:
     """All tasks of one store."""
 
-    def __init__(self, store: Store, *, audit: Audit, clock: Clock) -> None:
+    def __init__(self, store: Store, *, audit: Audit, clock: Clock, watch: Watch) -> None:
         self._store = store
         self._audit = audit
         self._clock = clock
+        self._watch = watch
         self._known: dict[str, Task] = {}
         self._open = store.script("broker.tasks", "open")
         names = ("ending", "close", "due", "forget")
@@ -50,6 +52,7 @@ class Tasks:
         Raises `InvalidRequest`, `AccessDenied` for a type the agent may not run, `InvalidGrant` for a parent that is not
         open or not the agent's, `Unavailable`.
         """
+        self._watch.check()
         declaration.check()
         longest = _longest(agent, declaration, registry)
         parent = await self.find_own(agent, declaration.parent) if declaration.parent is not None else None

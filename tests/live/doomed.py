@@ -98,6 +98,7 @@ def exchange_of(broker: Broker, doom: Doom) -> Exchange:
         issuer=Doomed(issuer, doom),  # type: ignore[arg-type]
         follower=near["follower"],  # type: ignore[arg-type]
         audit=near["audit"],  # type: ignore[arg-type]
+        watch=broker.watch,
         max_ttl=900,
     )
 
@@ -110,6 +111,7 @@ async def ask(folder: Path, step: int, hand_out: int) -> None:
     doom = Doom(step)
     broker = Broker(configuration, Stores(Store.connect(url), SyncStore.connect(url)), clock=SystemClock())
     broker.follower.catch_up()
+    broker.watch.step()
     await broker.stores.shared.call("PING")
     # What is sent to the store and what comes back are steps as well, so that it can end while a script runs there.
     Connection.send_packed_command = doomed_call(Connection.send_packed_command, doom)  # type: ignore[method-assign]

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from tests.broker.front import Front
-from tests.broker.world import World, fake_backend
+from tests.broker.redis_server import RedisServer
+from tests.broker.world import World, fake_backend, redis_backend
 
 
 async def test_a_process_that_answers_lives(front: Front) -> None:
@@ -35,4 +36,21 @@ async def test_a_worker_that_never_heard_from_the_store_is_not_ready(tmp_path: P
     front = Front(World(tmp_path, backend))
     front.deaf = True
     assert (await front.get("/readyz", None)).status_code == 503
+    await backend.close()
+
+
+async def test_a_worker_whose_store_has_a_problem_is_not_ready_and_says_which(
+    tmp_path: Path, redis_server: RedisServer
+) -> None:
+    backend = redis_backend(redis_server.url)
+    front = Front(World(tmp_path / "world", backend, changes={"redis_url": redis_server.url}))
+    watch = front.world.broker.watch
+    watch.step()
+    assert (await front.get("/readyz", None)).status_code == 200
+    redis_server.call("CONFIG", "SET", "maxmemory-policy", "allkeys-lru")
+    watch.step()
+    response = await front.get("/readyz", None)
+    assert (response.status_code, response.headers["retry-after"]) == (503, "1")
+    assert "maxmemory-policy" in response.json()["problem"]
+    watch.close()
     await backend.close()

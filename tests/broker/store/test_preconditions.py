@@ -49,5 +49,5 @@ def test_a_server_that_is_not_there_may_still_come(redis_server: RedisServer) ->
 @pytest.mark.parametrize("version", ["6.2.14", "5.0.7", "unknown"])
 def test_a_server_too_old_to_revoke_when_it_is_full_is_refused(version: str) -> None:
     told = {"redis_version": version, "role": "master", "maxmemory_policy": "noeviction"}
-    (problem,) = preconditions.problems_of(told)
+    (problem,) = preconditions.unfit(told)
     assert version in problem
