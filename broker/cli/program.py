@@ -20,6 +20,7 @@ COMMANDS = {
     "serve": Place("broker.cli.serve:serve", "Run the broker."),
     "init": Place("broker.cli.init:init", "Make everything a broker needs to start, in a folder."),
     "check": Place("broker.cli.check:check", "Check the whole configuration, and say everything that is wrong."),
+    "doctor": Place("broker.cli.doctor:doctor", "Look at the live store and the keys, and say what to do next."),
     "demo": Place("broker.cli.demo.command:demo", "Show the whole loop on this machine."),
     "task": Place("broker.cli.task:app", "Declare, look at and end tasks."),
     "token": Place("broker.cli.token:app", "Ask for tokens, and look into them."),

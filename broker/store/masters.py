@@ -24,3 +24,13 @@ def close(clients: Iterable[redis.Redis]) -> None:
     """Close their connections."""
     for client in clients:
         client.close()
+
+
+def of_the_feed(clients: list[redis.Redis]) -> redis.Redis:
+    """Return the client of the master that holds the feed."""
+    return clients[0]
+
+
+def run_id(clients: list[redis.Redis]) -> str:
+    """Return the life of the store, as a worker that is connected to it now knows it."""
+    return str(clients[0].info("server")["run_id"])
