@@ -1,16 +1,16 @@
 -- Write one lease, count it, and record it, or do none of it. A lease id seen before changes nothing and is told as it is.
--- KEYS lease, due, the agent's leases, the task's leases, task, audit, rate, tasks
--- ARGV lease id, longest life in ms, lease, audit record, the limits per minute, live and per task (0: none), and the ms by
+-- KEYS leases, due, the agent's leases, the task's leases, task, audit, rate, tasks
+-- ARGV lease id, longest life in ms, what is kept of it, audit record, the limits per minute, live and per task (0: none), and the ms by
 -- which the ending of leases and tasks of this shard may be late
 -- Returns 'issued' with the seconds of issue and expiry and the lease, or the reason why not with the ms to wait.
 local time = now()
-local known = redis.call('GET', KEYS[1])
+local known = redis.call('HGET', KEYS[1], ARGV[1])
 if known then
-  local issued, expires, body = string.match(known, '^(%d+) (%d+) live (.*)$')
-  if not issued or tonumber(expires) * 1000 <= time then
+  local issued, life, record = string.match(known, '^(%d+) (%d+) live (.*)$')
+  if not issued or (issued + life) * 1000 <= time then
     return {'ended', 0}
   end
-  return {'issued', tonumber(issued), tonumber(expires), body}
+  return {'issued', tonumber(issued), issued + life, record}
 end
 local function lateness(index)
   local first = redis.call('ZRANGE', index, 0, 0, 'WITHSCORES')
@@ -52,7 +52,7 @@ for _, index in ipairs({KEYS[3], KEYS[4]}) do
   end
 end
 redis.call('XADD', KEYS[6], '*', 'time', time, 'record', ARGV[4])
-redis.call('SET', KEYS[1], issued .. ' ' .. expires .. ' live ' .. ARGV[3])
+redis.call('HSET', KEYS[1], ARGV[1], issued .. ' ' .. expires - issued .. ' live ' .. ARGV[3])
 redis.call('ZADD', KEYS[2], expires * 1000, ARGV[1])
 redis.call('ZADD', KEYS[3], expires * 1000, ARGV[1])
 -- The index of an agent is of one epoch; a broom takes it away long after the last lease in it.

@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-import msgspec
-
 from broker.errors import LimitReached, NotFound, Unavailable
 from broker.leases.records import LEASE, Ended, Lease, LeaseRecord, Mark, parse
 from broker.store import Store, key, repeatable_id, shard_of, shard_of_id, sharded_id
@@ -86,7 +84,7 @@ class Leases:
         shard = shard_of(lease.agent)
         task = lease.record.task
         parts = [
-            ("lease", lease.id),
+            ("leases",),
             ("due",),
             ("agent", lease.agent, lease.record.epoch),
             ("task", task, "leases"),
@@ -96,15 +94,15 @@ class Leases:
         arguments: list[str | bytes | int] = [
             lease.id,
             lease.longest,
-            msgspec.json.encode(lease.record),
+            lease.record.text,
             lease.audit,
             *lease.limits,
             MAX_LAG,
         ]
         outcome, *rest = await self._store.run(self._issue, keys, arguments)
         if outcome == b"issued":
-            issued, expires, body = rest
-            return Written(issued, expires, msgspec.json.decode(body, type=LeaseRecord))
+            issued, expires, record = rest
+            return Written(issued, expires, LeaseRecord.read(record.decode()))
         if outcome in _REFUSALS:
             raise _REFUSALS[outcome]
         name, seconds = outcome.decode(), -(-rest[0] // 1000)
@@ -118,7 +116,7 @@ class Leases:
         for shard, own in _by_shard(ids).items():
             for start in range(0, len(own), _BATCH):
                 batch = own[start : start + _BATCH]
-                keys = [key(shard, "due"), key(shard, "ended")]
+                keys = [key(shard, part) for part in ("due", "ended", "leases")]
                 changed += await self._store.run(self._end, keys, [key(shard, ""), how, *batch])
         return changed
 
@@ -157,7 +155,8 @@ class Leases:
 
     async def forget(self, shard: int, *, most: int = PAGE) -> int:
         """Forget leases that ended long ago, at most so many; return how many there were."""
-        forgotten: int = await self._store.run(self._forget, [key(shard, "ended")], [key(shard, ""), KEPT_AFTER_END, most])
+        keys = [key(shard, "ended"), key(shard, "leases")]
+        forgotten: int = await self._store.run(self._forget, keys, [KEPT_AFTER_END, most])
         return forgotten
 
     async def count_live(self, epoch: str, agent: str | None = None) -> int:
@@ -169,13 +168,13 @@ class Leases:
         return sum(counts)
 
     async def _now(self) -> int:
-        reply: list[int] = await self._store.run(self._list, [key(0, "due")], [key(0, ""), "-"])
+        reply: list[int] = await self._store.run(self._list, [key(0, "due"), key(0, "leases")], [key(0, ""), "-"])
         return reply[0]
 
     async def _read(self, shard: int, index: str, which: Iterable[str | int], picture: Picture) -> list[Lease]:
         if not picture.epoch:
             raise Unavailable("nothing is known yet about what has been revoked", retry_after=1)
-        reply = await self._store.run(self._list, [index], [key(shard, ""), *which])
+        reply = await self._store.run(self._list, [index, key(shard, "leases")], [key(shard, ""), *which])
         return [parse(entry, now=reply[0], picture=picture) for entry in zip(*[iter(reply[1:])] * 5, strict=True)]
 
 

@@ -1,5 +1,5 @@
 -- Read leases of one shard: by rank in an index, by id, or those that follow a lease in an index of times.
--- KEYS index   ARGV prefix of the shard's keys, then one of
+-- KEYS index, leases   ARGV prefix of the shard's keys, then one of
 --   first rank, last rank (inclusive) · '-', lease ids … · '>', the lease it goes on after, that one's score, the most to read
 -- Without a lease to go on after, it begins with the first whose time is not over.
 -- Returns the time, then for each lease its id, its text and of its task the agent, the workload and the path.
@@ -24,10 +24,10 @@ else
 end
 local reply = {now()}
 for _, id in ipairs(ids) do
-  local lease = redis.call('GET', ARGV[1] .. 'lease:' .. id)
+  local lease = redis.call('HGET', KEYS[2], id)
   if lease then
-    local body = string.match(lease, '^%d+ %d+ %a+ (.*)$')
-    local task = redis.call('HMGET', ARGV[1] .. 'task:' .. cjson.decode(body)[1], 'agent', 'workload', 'path')
+    local task = string.match(lease, '^%d+ %d+ %a+ (%S+) ')
+    task = redis.call('HMGET', ARGV[1] .. 'task:' .. task, 'agent', 'workload', 'path')
     for _, part in ipairs({id, lease, task[1] or '', task[2] or '', task[3] or '[]'}) do
       table.insert(reply, part)
     end

@@ -14,11 +14,8 @@ Ended = str
 """How a lease ended before its time: `revoked`, or `undone` where its token was never handed out."""
 
 
-class LeaseRecord(msgspec.Struct, frozen=True, array_like=True):
-    """What is kept of one lease beside its times; agent, path and the usual workload stand in its task's record.
-
-    Kept as a list, for a million of them are kept at once; the scripts read the task as its first and the epoch as its fourth.
-    """
+class LeaseRecord(msgspec.Struct, frozen=True):
+    """What is kept of one lease beside its times; agent, path and the usual workload stand in its task's record."""
 
     task: str
     scope: str
@@ -26,6 +23,19 @@ class LeaseRecord(msgspec.Struct, frozen=True, array_like=True):
     epoch: str
     position: int
     workload: str | None = None
+
+    @property
+    def text(self) -> str:
+        """Write it in few letters, for a million of them are kept at once; no part of it can hold a space."""
+        parts = (self.task, self.epoch, str(self.position), self.level, self.scope)
+        return " ".join(parts if self.workload is None else (*parts, self.workload))
+
+    @classmethod
+    def read(cls, text: str) -> "LeaseRecord":
+        """Read what `text` wrote."""
+        task, epoch, position, level, scope, *workload = text.split(" ")
+        parts = {"task": task, "epoch": epoch, "position": int(position), "level": level, "scope": scope}
+        return msgspec.convert({**parts, "workload": workload[0] if workload else None}, cls)
 
 
 class Times(NamedTuple):
@@ -62,10 +72,10 @@ class Lease(NamedTuple):
 def parse(entry: tuple[bytes, ...], *, now: int, picture: Picture) -> Lease:
     """Read one entry of `list.lua` as it stands at `now` (milliseconds), ended by whatever the picture knows."""
     id, text, agent, workload, path = (part.decode() for part in entry)
-    issued, expires, status, body = text.split(" ", 3)
-    record = msgspec.json.decode(body, type=LeaseRecord)
+    issued, life, status, record_text = text.split(" ", 3)
+    record = LeaseRecord.read(record_text)
     tasks = msgspec.json.decode(path, type=tuple[str, ...])
-    times = Times(int(issued), int(expires))
+    times = Times(int(issued), int(issued) + int(life))
     lease = Lease(id, agent, record.workload or workload, tasks, record, times, status)
     return lease._replace(status=_status(lease, now, picture)) if status == "live" else lease
 

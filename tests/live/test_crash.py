@@ -66,7 +66,7 @@ def left(lives: list[Life], server: RedisServer) -> Left:
     """Look at the store from outside; nothing of the broker runs any more."""
     assert lives
     with redis.Redis.from_url(server.url) as client:
-        leases = {name.decode().rpartition(":")[2] for name in client.keys("ab:*:lease:*")}
+        leases = {id.decode() for name in client.keys("ab:{s??}:leases") for id in client.hkeys(name)}
         entries = [fields for name in client.keys("ab:*:audit") for _, fields in client.xrange(name)]
         records = [msgspec.json.decode(fields[b"record"], type=Record) for fields in entries]
     return Left(leases, [record.lease for record in records if record.kind == "token.issued"])

@@ -1,6 +1,5 @@
 """A lease as it is shown: what it says of itself, seen against what the worker knows has ended."""
 
-import msgspec
 import pytest
 
 from broker.leases import LeaseRecord, Times
@@ -20,7 +19,7 @@ def entry(
     *, epoch: str = EPOCH, position: int = 10, status: str = "live", expires: int = NOW // 1000 + 300, level: str = "read"
 ):
     record = LeaseRecord(task="tsk_2", scope="crm:ticket/4711/note/1#read", level=level, epoch=epoch, position=position)
-    text = f"{NOW // 1000} {expires} {status} ".encode() + msgspec.json.encode(record)
+    text = f"{NOW // 1000} {expires - NOW // 1000} {status} {record.text}".encode()
     return (LEASE.encode(), text, b"support-bot", WORKLOAD.encode(), b'["tsk_1","tsk_2"]')
 
 
@@ -107,6 +106,12 @@ def test_a_lease_of_a_later_epoch_than_the_reader_knows_is_not_called_revoked():
     assert status(event("all"), epoch=LATER) == "live"
 
 
-@pytest.mark.parametrize("how", ["expired", "revoked", "undone"])
+@pytest.mark.parametrize("workload", [None, WORKLOAD])
+def test_what_is_kept_of_a_lease_reads_back_as_it_was_written(workload):
+    record = LeaseRecord("tsk_1", "crm:ticket/4711#read[a,b]", "read", EPOCH, 7, workload)
+    assert LeaseRecord.read(record.text) == record
+
+
+@pytest.mark.parametrize("how", ["revoked", "undone"])
 def test_what_has_ended_stays_as_it_ended(how):
     assert status(event("all"), status=how, epoch=EARLIER, expires=0) == how
