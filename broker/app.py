@@ -44,9 +44,11 @@ from broker.registry.registry import Registry
 from broker.revocation import Revocation
 from broker.scheduler import Scheduler
 from broker.settings import Settings
+from broker.settling import Settling
 from broker.standing import Standing
 from broker.store import Store, SyncStore
 from broker.store.watch import Watch
+from broker.stuck_work import StuckWork
 from broker.tasks import Tasks
 from scopes.clock import Clock, SystemClock
 
@@ -155,6 +157,7 @@ class Broker:
         self.policy = Policy(configuration.policies, self.registry, clock=clock)
         operator_keys = {name: operator.keys for name, operator in self.registry.content.operators.items()}
         self.operators = Operators(operator_keys, store=store, audience=settings.issuer, clock=clock)
+        self.stuck_work = StuckWork(clock)
         self.issuer = self._issuer()
         self.callers = self._callers()
         self.exchange = self._exchange()
@@ -164,6 +167,7 @@ class Broker:
         self.enforcement = Enforcement(
             acknowledgements=self.acknowledgements, registry=self.registry, anyone_follows=settings.anyone_follows
         )
+        self.settling = self._settling()
         self.scheduler = self._scheduler()
 
     @asynccontextmanager
@@ -198,10 +202,8 @@ class Broker:
         )
 
     def _given(self) -> dict[str, Any]:
-        names = (
-            "keys streams follower watch audit leases tasks registry standing callers exchange endings revocation reduction "
-        )
-        names += "acknowledgements enforcement"
+        names = "keys streams follower watch audit leases tasks registry standing callers exchange endings revocation"
+        names += " reduction acknowledgements enforcement stuck_work"
         settings = self.configuration.settings
         rooms = {name: getattr(self, name) for name in names.split()}
         return {"issuer": settings.issuer, "anyone_follows": settings.anyone_follows, **rooms}
@@ -215,6 +217,7 @@ class Broker:
             follower=self.follower,
             store=self.stores.shared,
             clock=self.clock,
+            stuck=self.stuck_work,
         )
 
     def _callers(self) -> Callers:
@@ -261,6 +264,17 @@ class Broker:
             registry=self.registry,
             audit=self.audit,
             clock=self.clock,
+            stuck=self.stuck_work,
+        )
+
+    def _settling(self) -> Settling:
+        return Settling(
+            log=self.log,
+            follower=self.follower,
+            leases=self.leases,
+            tasks=self.tasks,
+            stuck=self.stuck_work,
+            clock=self.clock,
         )
 
     def _reduction(self) -> Reduction:
@@ -272,6 +286,7 @@ class Broker:
             tasks=self.tasks,
             revocation=self.revocation,
             endings=self.endings,
+            settling=self.settling,
             issuer=self.issuer,
         )
 

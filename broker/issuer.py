@@ -10,6 +10,7 @@ from broker.keys import Keys
 from broker.leases import LeaseEnded, LeaseRecord, Leases, Limits, NewLease, TaskClosed, Written
 from broker.policy import Permit
 from broker.store import Store
+from broker.stuck_work import StuckWork
 from scopes import claims as token_claims
 from scopes import jose
 from scopes.claims import TOKEN_TYPE, Actor, Claims, Detail, LeaseClaims, detail_of
@@ -36,7 +37,16 @@ class Issuer:
     """Issues tokens. Whatever goes wrong after the lease was written, no token leaves and the lease is undone."""
 
     def __init__(
-        self, *, issuer: str, keys: Keys, leases: Leases, audit: Audit, follower: Follower, store: Store, clock: Clock
+        self,
+        *,
+        issuer: str,
+        keys: Keys,
+        leases: Leases,
+        audit: Audit,
+        follower: Follower,
+        store: Store,
+        clock: Clock,
+        stuck: StuckWork,
     ) -> None:
         self._issuer = issuer
         self._keys = keys
@@ -45,6 +55,7 @@ class Issuer:
         self._follower = follower
         self._store = store
         self._clock = clock
+        self._stuck = stuck
         self._to_undo: set[str] = set()
 
     async def issue(self, permit: Permit, standpoint: Standpoint, *, seed: bytes | None = None) -> Issued:
@@ -76,8 +87,13 @@ class Issuer:
         """Undo leases without a token that could not be undone when it was wanted."""
         if self._to_undo:
             ids = frozenset(self._to_undo)
-            await self._leases.end(ids, "undone")
+            try:
+                await self._leases.end(ids, "undone")
+            except Exception as error:  # whatever it was: it is listed as stuck, and raised
+                self._stuck.failed("undoing", "the end of leases without a token", error)
+                raise
             self._to_undo -= ids
+            self._stuck.done("undoing")
 
     def _new_lease(self, permit: Permit, standpoint: Standpoint, seed: bytes | None) -> NewLease:
         question, picture = permit.question, standpoint.picture

@@ -14,10 +14,10 @@ from broker.feed.event import NO_END, NewEvent, new_event
 from broker.feed.follower import Follower
 from broker.feed.log import Log
 from broker.leases import Lease, Leases
-from broker.leases.records import Mark
 from broker.registry.registry import Registry
 from broker.selector import Selector
 from broker.store.shards import SHARDS
+from broker.stuck_work import StuckWork
 from broker.tasks import Task, Tasks
 from scopes.clock import Clock
 from scopes.errors import InvalidScope
@@ -27,6 +27,10 @@ from scopes.scope import canonical_prefix
 SCHEDULER = Caller("Scheduler", "scheduler")
 
 MAX_REASON = 500
+
+_TASK_END = "the end of a task"
+# How many tasks are ended at the same time, so that they share round trips and leave the others their turn.
+_AT_ONCE = 16
 
 
 class Revoked(NamedTuple):
@@ -52,6 +56,7 @@ class Revocation:
         registry: Registry,
         audit: Audit,
         clock: Clock,
+        stuck: StuckWork,
     ) -> None:
         self._endings = endings
         self._log = log
@@ -61,7 +66,7 @@ class Revocation:
         self._registry = registry
         self._audit = audit
         self._clock = clock
-        self._settled = ("", -1)
+        self._stuck = stuck
 
     async def revoke(self, selector: Selector, reason: str, by: Caller) -> Revoked:
         """Commit the end of everything the selector hits, known or not; raise `Stuck` where that is not certain."""
@@ -89,21 +94,22 @@ class Revocation:
         return await self._tasks.find(id)
 
     async def end_due_tasks(self) -> None:
-        """End every task whose time is over, and finish endings whose caller died."""
-        due = await asyncio.gather(*(self._tasks.due(shard) for shard in range(SHARDS)))
-        for id in (id for shard in due for id in shard):
-            await self.end_task(id, "timed_out", SCHEDULER)
+        """End every task whose time is over, and finish endings whose caller died; one that fails stops no other."""
+        due = [id for shard in await asyncio.gather(*(self._tasks.due(shard) for shard in range(SHARDS))) for id in shard]
+        for id in self._stuck.ids(_TASK_END):
+            if not await self._tasks.unclosed_tree(id):
+                self._stuck.done(id)
+        for start in range(0, len(due), _AT_ONCE):
+            await asyncio.gather(*(self._end_due(id) for id in due[start : start + _AT_ONCE]))
 
-    async def settle(self) -> None:
-        """Mark the leases that bulk revocations have ended, once for each place of the log."""
-        picture = self._follower.standpoint().picture
-        if self._settled == (picture.epoch, picture.seq):
+    async def _end_due(self, id: str) -> None:
+        if not self._stuck.may_try(id):
             return
-        for shard in range(SHARDS):
-            place: Mark | None = Mark()
-            while place is not None:
-                place = await self._leases.settle(shard, ("due",), place, picture)
-        self._settled = (picture.epoch, picture.seq)
+        try:
+            await self.end_task(id, "timed_out", SCHEDULER)
+            self._stuck.done(id)
+        except Exception as error:  # whatever it was: it is listed and tried again, and the next task is not this one
+            self._stuck.failed(id, _TASK_END, error)
 
     async def _seen_or_blind(self, kind: str, value: str) -> tuple[list[NewEvent], int | None]:
         """Return the events and what they match; where the store does not say what there is, events for everybody."""

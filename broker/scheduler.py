@@ -12,6 +12,7 @@ from broker.issuer import Issuer
 from broker.leases import Leases
 from broker.leases.leases import PAGE
 from broker.revocation import Revocation
+from broker.settling import Settling
 from broker.store.shards import SHARDS
 from broker.tasks import Tasks
 
@@ -22,11 +23,14 @@ _OFTEN, _SELDOM = 1, 30
 class Scheduler:
     """Runs the broker's house-keeping. No token lives a second longer because a job is late."""
 
-    def __init__(self, *, leases: Leases, tasks: Tasks, revocation: Revocation, endings: Endings, issuer: Issuer) -> None:
+    def __init__(
+        self, *, leases: Leases, tasks: Tasks, revocation: Revocation, endings: Endings, settling: Settling, issuer: Issuer
+    ) -> None:
         self._leases = leases
         self._tasks = tasks
         self._revocation = revocation
         self._endings = endings
+        self._settling = settling
         self._issuer = issuer
         self._scheduler = AsyncIOScheduler()
 
@@ -35,7 +39,7 @@ class Scheduler:
         jobs: list[tuple[Callable[[], Awaitable[None]], int]] = [
             (self.expire_leases, _OFTEN),
             (self._revocation.end_due_tasks, _OFTEN),
-            (self._revocation.settle, _OFTEN),
+            (self._settling.settle, _OFTEN),
             (self._endings.try_again, _OFTEN),
             (self._issuer.finish_undoing, _OFTEN),
             (self.forget, _SELDOM),

@@ -28,6 +28,11 @@ class Log:
         self._store = store
         self._append = store.script("broker.feed", "append", even_when_full=True)
 
+    async def read(self, after: int, *, most: int) -> list[tuple[int, NewEvent]]:
+        """Return the events that follow a number, with their numbers, at most so many; later ones where the log was trimmed."""
+        entries = await self._store.call("XRANGE", feed_key("log"), f"({after}-0", "+", "COUNT", most)
+        return [(int(id.partition(b"-")[0]), msgspec.json.decode(fields[3], type=NewEvent)) for id, fields in entries]
+
     async def append(self, epoch: str, events: Sequence[NewEvent]) -> Committed:
         """Commit all the events in one atomic step; raise `Unavailable` where that is not certain.
 

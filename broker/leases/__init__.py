@@ -1,6 +1,18 @@
 """Leases: what is out, for whom, for which task, until when, and how it ended."""
 
 from broker.leases.leases import LeaseEnded, Leases, Limits, NewLease, TaskClosed, Written
-from broker.leases.records import Lease, LeaseRecord, Times
+from broker.leases.records import Lease, LeaseRecord, Mark, Settled, Times
 
-__all__ = ["Lease", "LeaseEnded", "LeaseRecord", "Leases", "Limits", "NewLease", "TaskClosed", "Times", "Written"]
+__all__ = [
+    "Lease",
+    "LeaseEnded",
+    "LeaseRecord",
+    "Leases",
+    "Limits",
+    "Mark",
+    "NewLease",
+    "Settled",
+    "TaskClosed",
+    "Times",
+    "Written",
+]

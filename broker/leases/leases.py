@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from broker.errors import LimitReached, NotFound, Unavailable
-from broker.leases.records import LEASE, Ended, Lease, LeaseRecord, Mark, parse
+from broker.leases.records import LEASE, Ended, Lease, LeaseRecord, Mark, Settled, parse
 from broker.store import Store, key, repeatable_id, shard_of, shard_of_id, sharded_id
 from broker.store.shards import SHARDS
 from scopes.revocations import Picture
@@ -18,6 +18,9 @@ outrun taking away."""
 
 PAGE = 100
 """How many leases are looked at, moved or forgotten at once, so that each step is about a millisecond for the store."""
+
+CLAIM = 5_000
+"""The milliseconds for which one worker keeps house in a shard unless it says so again; a worker that died is replaced then."""
 
 _BATCH = 500
 
@@ -63,8 +66,8 @@ class Leases:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._issue = store.script("broker.leases", "issue")
-        names = ("end", "forget", "list", "expire")
-        self._end, self._forget, self._list, self._expire = (
+        names = ("end", "forget", "list", "expire", "keep")
+        self._end, self._forget, self._list, self._expire, self._keep = (
             store.script("broker.leases", name, even_when_full=True) for name in names
         )
 
@@ -142,11 +145,31 @@ class Leases:
     async def settle(self, shard: int, index: Sequence[str], after: Mark, picture: Picture, *, most: int = PAGE) -> Mark | None:
         """Mark what the picture has ended among the next leases of an index of times; return where to go on, or no place."""
         page = await self._read(shard, key(shard, *index), (">", *after, most), picture)
-        await self.end((lease.id for lease in page if lease.status == "revoked"), "revoked")
+        await self._end_revoked(page)
         # What was ended is in the index no more, so it is after the last that stays that the rest begins.
         stays = [lease for lease in page if lease.status != "revoked"]
         last = Mark(stays[-1].id, stays[-1].times.expires * 1000) if stays else after
         return last if len(page) == most else None
+
+    async def settle_known(self, ids: Iterable[str], picture: Picture) -> None:
+        """Mark those of the leases that the picture has ended."""
+        await self._end_revoked(await self.known(ids, picture))
+
+    async def _end_revoked(self, leases: Iterable[Lease]) -> None:
+        await self.end((lease.id for lease in leases if lease.status == "revoked"), "revoked")
+
+    async def keep(self, shard: int, worker: str) -> Settled | None:
+        """Claim a shard for house-keeping, or claim it longer; return how far it is settled, `None` if another has it.
+
+        A claim spares work and guards nothing: it may be lost at any time, and all that is done under it may be done twice.
+        """
+        keys = [key(shard, "keeper"), key(shard, "settled")]
+        settled = await self._store.run(self._keep, keys, [worker, CLAIM])
+        return None if settled is None else Settled.read(settled.decode())
+
+    async def note_settled(self, shard: int, place: Settled) -> None:
+        """Note up to where in the log the ended leases of a shard are marked."""
+        await self._store.call("SET", key(shard, "settled"), place.text)
 
     async def expire(self, shard: int, *, most: int = PAGE) -> int:
         """Take leases whose time is over out of the live ones, at most so many; return how many there were."""

@@ -52,6 +52,24 @@ class Mark(NamedTuple):
     expires: int | str = ""
 
 
+class Settled(NamedTuple):
+    """Up to where in the log the ended leases of a shard are marked."""
+
+    epoch: str = ""
+    seq: int = -1
+
+    @property
+    def text(self) -> str:
+        """Write it."""
+        return f"{self.epoch} {self.seq}"
+
+    @classmethod
+    def read(cls, text: str) -> "Settled":
+        """Read what `text` wrote; of an empty text, that nothing is known."""
+        epoch, _, seq = text.partition(" ")
+        return cls(epoch, int(seq)) if epoch else cls()
+
+
 class Lease(NamedTuple):
     """A lease as it is shown: `status` is `live`, `expired`, `revoked` or `undone`. Times are seconds. Never the token."""
 

@@ -21,6 +21,13 @@ def is_task_id(text: str) -> bool:
     return shard_of_id(text, TASK) is not None
 
 
+def task_shard(id: str) -> int:
+    """Return the shard of a task by its id, which has to be one."""
+    shard = shard_of_id(id, TASK)
+    assert shard is not None
+    return shard
+
+
 class Declaration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What an agent says it is about to do. `max_duration` is seconds; `resources` are prefixes that narrow the type."""
 

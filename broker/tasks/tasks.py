@@ -133,6 +133,16 @@ class Tasks:
             return 0
         return int(await self._store.call("ZCOUNT", key(shard, "task", id, "leases"), f"({self._clock.now().wall}", "+inf"))
 
+    async def unclosed_tree(self, id: str) -> list[str]:
+        """Return a task and all below it, or nothing where it is unknown or closed: then its leases were marked before."""
+        shard = shard_of_id(id, TASK)
+        if shard is None or await self._store.call("HGET", key(shard, "task", id), "status") not in (b"open", b"ending"):
+            return []
+        tree = [id]
+        for parent in tree:
+            tree += [child.decode() for child in await self._store.call("SMEMBERS", key(shard, "task", parent, "children"))]
+        return tree
+
     async def close(self, id: str, record: Record) -> None:
         """Close a task that is ending, and all below it, with its audit record; to repeat it changes nothing."""
         shard = shard_of_id(id, TASK)

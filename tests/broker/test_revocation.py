@@ -221,11 +221,11 @@ async def test_leases_that_a_bulk_revocation_ended_are_marked_once_for_each_plac
     world.follow()
     epoch = world.broker.streams.picture.epoch
     assert await world.broker.leases.count_live(epoch, "support-bot") == 1
-    await world.broker.revocation.settle()
+    await world.broker.settling.settle()
     assert await world.broker.leases.count_live(epoch, "support-bot") == 0
     assert await status_of(world, issued) == "revoked"
     monkeypatch.setattr(world.broker.leases, "settle", None)
-    await world.broker.revocation.settle()
+    await world.broker.settling.settle()
 
 
 async def test_settling_that_broke_off_is_done_again(world: World, monkeypatch) -> None:
@@ -239,8 +239,8 @@ async def test_settling_that_broke_off_is_done_again(world: World, monkeypatch) 
     with monkeypatch.context() as away:
         away.setattr(world.broker.leases, "settle", fail)
         with pytest.raises(Unavailable):
-            await world.broker.revocation.settle()
-    await world.broker.revocation.settle()
+            await world.broker.settling.settle()
+    await world.broker.settling.settle()
     assert await world.broker.leases.count_live(world.broker.streams.picture.epoch, "support-bot") == 0
 
 
@@ -249,7 +249,7 @@ async def test_a_worker_whose_clock_jumped_forward_ends_nothing_of_its_own_accor
     issued = await world.issue()
     world.clock._offset += 7_200_000
     with pytest.raises(Unavailable):
-        await world.broker.revocation.settle()
+        await world.broker.settling.settle()
     await world.broker.scheduler.expire_leases()
     await world.broker.revocation.end_due_tasks()
     assert (await world.broker.tasks.find(issued.task_id)).is_open

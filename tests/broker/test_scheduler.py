@@ -91,7 +91,7 @@ async def test_a_job_that_raised_runs_again_the_next_time(world: World, monkeypa
         if len(runs) == 2:
             raise Unavailable("the store is away")
 
-    monkeypatch.setattr(world.broker.revocation, "settle", settle)
+    monkeypatch.setattr(world.broker.settling, "settle", settle)
     world.broker.follower.start()
     with caplog.at_level(logging.DEBUG, logger="broker.scheduler"):
         world.broker.scheduler.start()
@@ -117,7 +117,7 @@ async def test_a_job_that_is_late_runs_once_and_not_as_often_as_it_was_missed(wo
         running.pop()
         runs.append(1)
 
-    monkeypatch.setattr(world.broker.revocation, "settle", settle)
+    monkeypatch.setattr(world.broker.settling, "settle", settle)
     world.broker.scheduler.start()
     try:
         await happens(lambda: len(runs) >= 3)

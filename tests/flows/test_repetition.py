@@ -24,7 +24,7 @@ async def lived(world: World) -> dict[str, object]:
     await world.broker.revocation.end_task(child.id, "completed", AGENT)
     await world.revoke(agent="support-bot")
     world.follow()
-    await world.broker.revocation.settle()
+    await world.broker.settling.settle()
     world.advance(100_000)
     await world.broker.revocation.end_due_tasks()
     picture = world.broker.streams.picture
@@ -75,7 +75,7 @@ async def test_a_life_whose_every_step_runs_twice_is_the_same(repeating_world: W
 
 async def test_a_life_with_every_job_on_two_workers_is_the_same(world: World, neighbour: World, monkeypatch) -> None:
     """`DESIGN.md` I6: jobs may run twice, concurrently, or late, on any worker."""
-    for room, job in (("revocation", "settle"), ("revocation", "end_due_tasks"), ("scheduler", "expire_leases")):
+    for room, job in (("settling", "settle"), ("revocation", "end_due_tasks"), ("scheduler", "expire_leases")):
         one, other = (getattr(getattr(worker.broker, room), job) for worker in (world, neighbour))
 
         async def both(one=one, other=other) -> None:

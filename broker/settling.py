@@ -1,0 +1,147 @@
+"""After a revocation: marks the leases it has ended, in the background, and leaves the worker's time to those who ask.
+
+No token depends on it. What it makes right are lists and the counts that limits are held against.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import NamedTuple
+
+from broker import ulid
+from broker.errors import Unavailable
+from broker.feed.event import NewEvent
+from broker.feed.follower import Follower
+from broker.feed.log import Log
+from broker.leases import Leases, Mark, Settled
+from broker.store import shard_of
+from broker.store.shards import SHARDS
+from broker.stuck_work import StuckWork
+from broker.tasks import Tasks, task_shard
+from scopes.clock import Clock
+from scopes.revocations import Picture
+
+REST = 4
+"""How many times as long as each step it rests after it: so it takes a fifth of a worker's time, and less when others wait."""
+
+_WHAT = "marking ended leases"
+_EVENTS = 100
+_DUE = ("due",)
+# Events of these kinds name leases without a search, or end none.
+_NAMED = frozenset({"agent", "lease", "task"})
+_ENDS_NOTHING = frozenset({"label", "configuration", "lift"})
+
+Index = tuple[str, ...]
+
+
+class _Work(NamedTuple):
+    """What some events leave to do: leases by id, and for each shard the indexes to go through."""
+
+    leases: list[str]
+    indexes: dict[int, set[Index]]
+
+
+class Settling:
+    """Follows the log at its own pace, shard by shard. Each shard has one keeper; a keeper that dies is replaced, and what it
+    had not noted as done is done again."""
+
+    def __init__(
+        self,
+        *,
+        log: Log,
+        follower: Follower,
+        leases: Leases,
+        tasks: Tasks,
+        stuck: StuckWork,
+        clock: Clock,
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Keep `stuck` informed, and rest by `pause`, which takes seconds."""
+        self._log = log
+        self._follower = follower
+        self._leases = leases
+        self._tasks = tasks
+        self._stuck = stuck
+        self._pause = pause
+        self._worker = ulid.new(clock.now().wall)
+        self._known: dict[int, Settled] = {}
+
+    async def settle(self) -> None:
+        """Mark what the events since the last time have ended, up to the head; raise `Unavailable` where the store is away."""
+        picture = self._follower.standpoint().picture
+        head = Settled(picture.epoch, picture.seq)
+        behind = [shard for shard in range(SHARDS) if self._known.get(shard) != head and self._stuck.may_try(_name(shard))]
+        places = await asyncio.gather(*(self._leases.keep(shard, self._worker) for shard in behind))
+        kept = {shard: place for shard, place in zip(behind, places, strict=True) if place is not None}
+        for place in sorted(set(kept.values())):
+            await self._catch_up(place, [shard for shard in kept if kept[shard] == place], picture)
+
+    async def _catch_up(self, place: Settled, shards: list[int], picture: Picture) -> None:
+        head = Settled(picture.epoch, picture.seq)
+        # Another worker may have been further than this one's picture.
+        while shards and (place.epoch != head.epoch or place.seq < head.seq):
+            started = asyncio.get_running_loop().time()
+            work, place = await self._next(place, head)
+            await self._leases.settle_known(work.leases, picture)
+            await self._rest_since(started)
+            done = [shard for shard in shards if await self._go_through(shard, work.indexes.get(shard, set()))]
+            await asyncio.gather(*(self._leases.note_settled(shard, place) for shard in done))
+            shards = done
+        self._known.update(dict.fromkeys(shards, head))
+
+    async def _next(self, place: Settled, head: Settled) -> tuple[_Work, Settled]:
+        """Return what is to be done next, and the place in the log where that is done; all, where the log does not tell."""
+        if place.epoch != head.epoch:
+            return _everything(), head
+        events = await self._log.read(place.seq, most=_EVENTS)
+        events = [(seq, event) for seq, event in events if seq <= head.seq]
+        if not events or events[0][0] != place.seq + 1:
+            return _everything(), head
+        return await self._work_of([event for _, event in events], head.epoch), Settled(head.epoch, events[-1][0])
+
+    async def _work_of(self, events: Iterable[NewEvent], epoch: str) -> _Work:
+        ending = [event for event in events if event.kind not in _ENDS_NOTHING]
+        if any(event.kind not in _NAMED for event in ending):
+            return _everything()
+        indexes: dict[int, set[Index]] = {}
+        for agent in {event.value for event in ending if event.kind == "agent"}:
+            indexes.setdefault(shard_of(agent), set()).add(("agent", agent, epoch))
+        trees = await asyncio.gather(*(self._tasks.unclosed_tree(event.value) for event in ending if event.kind == "task"))
+        for task in (task for tree in trees for task in tree):
+            indexes.setdefault(task_shard(task), set()).add(("task", task, "leases"))
+        return _Work([event.value for event in ending if event.kind == "lease"], indexes)
+
+    async def _go_through(self, shard: int, indexes: set[Index]) -> bool:
+        """Settle the indexes of a shard; tell whether it is done, and not another's by now, or stuck."""
+        try:
+            for index in {_DUE} if _DUE in indexes else indexes:
+                if not await self._page_by_page(shard, index):
+                    return False
+        except Unavailable:
+            raise
+        except Exception as error:  # whatever it was: it is listed and tried again, and the next shard is not this one
+            self._stuck.failed(_name(shard), _WHAT, error)
+            return False
+        self._stuck.done(_name(shard))
+        return True
+
+    async def _page_by_page(self, shard: int, index: Index) -> bool:
+        place: Mark | None = Mark()
+        while place is not None:
+            started = asyncio.get_running_loop().time()
+            if await self._leases.keep(shard, self._worker) is None:
+                return False
+            # What has ended meanwhile is marked with the rest, so each page is looked at with the newest picture.
+            place = await self._leases.settle(shard, index, place, self._follower.standpoint().picture)
+            await self._rest_since(started)
+        return True
+
+    async def _rest_since(self, started: float) -> None:
+        await self._pause(REST * (asyncio.get_running_loop().time() - started))
+
+
+def _everything() -> _Work:
+    return _Work([], {shard: {_DUE} for shard in range(SHARDS)})
+
+
+def _name(shard: int) -> str:
+    return f"shard s{shard:02}"
