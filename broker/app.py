@@ -18,7 +18,21 @@ from litestar.exceptions import HTTPException
 from broker import policy as policies
 from broker import settings as settings_file
 from broker import ulid
-from broker.api import agents, audit, feed, health, leases, metadata, problems, reductions, revocations, stuck, tasks, token
+from broker.api import (
+    agents,
+    audit,
+    feed,
+    health,
+    leases,
+    metadata,
+    metrics,
+    problems,
+    reductions,
+    revocations,
+    stuck,
+    tasks,
+    token,
+)
 from broker.audit import Audit
 from broker.callers import Callers
 from broker.endings import Endings
@@ -77,6 +91,7 @@ _HANDLERS: list[Any] = [
     feed.list_verifiers,
     health.alive,
     health.ready,
+    metrics.show_metrics,
 ]
 _EMBEDDED_LOCK = "embedded.lock"
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from broker import metrics
 from broker.audit import Audit, Record
 from broker.errors import Stuck, Unavailable
 from broker.feed import acts
@@ -50,6 +51,13 @@ class Endings:
             if even_early or order.next_try <= self._clock.now().wall:
                 await self._try(order.id)
 
+    async def record_epochs(self) -> None:
+        """Record the epochs that this worker began: each of them ended every token before it."""
+        for epoch in tuple(self._follower.unrecorded):
+            await self._audit.append_end(Record(kind="epoch.begun", epoch=epoch))
+            self._follower.unrecorded.remove(epoch)
+            metrics.EPOCHS.inc()
+
     def stuck(self) -> list[Order]:
         """Return what this replica was asked for and could not do yet, the oldest first."""
         return self._outbox.orders()
@@ -76,6 +84,7 @@ class Endings:
         committed = await self._log.append(self._follower.standpoint().picture.epoch, order.events)
         await self._remember(order.events, committed)
         await self._audit.append_encoded(order.operator, order.record)
+        metrics.COMMITTED.labels(order.what.partition(" ")[0]).inc()
         return committed
 
     async def _remember(self, events: Sequence[NewEvent], committed: Committed) -> None:

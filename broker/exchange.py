@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from broker import metrics
 from broker.audit import Audit, Record
 from broker.errors import (
     AccessDenied,
@@ -84,13 +85,15 @@ class Exchange:
         """Issue a token, or raise the `BrokerError` that says which step refused; a refusal is recorded as well."""
         workload = self._identity.authenticate(request.unverified_assertion)
         try:
-            return await self._issue(workload, request)
-        except Unavailable:
-            # Nothing was decided, and there may be nothing to write a record to.
-            raise
+            issued = await self._issue(workload, request)
         except BrokerError as error:
-            await self._record_refusal(workload, request, error)
+            metrics.REFUSED.labels(error.reason).inc()
+            # Where something is unavailable nothing was decided, and there may be nothing to write a record to.
+            if not isinstance(error, Unavailable):
+                await self._record_refusal(workload, request, error)
             raise
+        metrics.ISSUED.inc()
+        return issued
 
     async def _issue(self, workload: Workload, request: TokenRequest) -> Issued:
         standpoint = self._follower.issuing_standpoint()

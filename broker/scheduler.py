@@ -41,6 +41,7 @@ class Scheduler:
             (self._revocation.end_due_tasks, _OFTEN),
             (self._settling.settle, _OFTEN),
             (self._endings.try_again, _OFTEN),
+            (self._endings.record_epochs, _OFTEN),
             (self._issuer.finish_undoing, _OFTEN),
             (self.forget, _SELDOM),
         ]

@@ -43,7 +43,11 @@ class Standpoint(msgspec.Struct, frozen=True):
 
 
 class Follower:
-    """Keeps `Streams`, its picture and the journal up to date for one worker."""
+    """Keeps `Streams`, its picture and the journal up to date for one worker.
+
+    `acts` is what stands as far as this worker knows; `unrecorded` are the epochs that it began and that no audit record tells
+    of yet.
+    """
 
     def __init__(self, *, store: SyncStore, streams: Streams, clock: Clock, memory: EpochFile, journal: Journal) -> None:
         self._reader = LogReader(store)
@@ -53,10 +57,10 @@ class Follower:
         self._journal = journal
         self._worker = ulid.new(clock.now().wall)
         self._known_epoch = memory.read()
-        self._acts: Acts = acts.merged(journal.read().acts)
+        self.acts: Acts = acts.merged(journal.read().acts)
         self._opens = 0
         self._run_id = ""
-        self._begun: list[str] = []
+        self.unrecorded: list[str] = []
         self._unwritten: list[Act] = []
         self._is_full = False
         self._background = Background("feed-follower", self.step)
@@ -74,7 +78,7 @@ class Follower:
     def standpoint(self) -> Standpoint:
         """Return what is known now; raise `Unavailable` if it is too old to decide on."""
         # The picture first, for the acts are renewed before it: so they are never older.
-        standpoint = Standpoint(self._streams.picture, self._acts, self._run_id)
+        standpoint = Standpoint(self._streams.picture, self.acts, self._run_id)
         if not self.is_current():
             raise Unavailable("this worker has not heard from the store for a second, so it decides nothing", retry_after=1)
         return standpoint
@@ -94,10 +98,9 @@ class Follower:
         """Tell whether every worker has had the time to add what it knows to the present epoch."""
         return self._streams.picture.as_of >= self._opens
 
-    def begun(self) -> list[str]:
-        """Return the epochs that this worker began since this was last asked."""
-        begun, self._begun = self._begun, []
-        return begun
+    def age(self) -> int:
+        """Return how many milliseconds ago the store vouched for what this worker knows."""
+        return self._streams.picture.age(self._clock.now())
 
     def step(self) -> float:
         """Wait for news at most one beat, then read them; return the seconds until the next step."""
@@ -127,7 +130,7 @@ class Follower:
         if moved is not picture:
             heard = _acts_in(beat, picture.epoch)
             self._opens = beat.head.opens
-            self._acts = acts.merged(self._acts.values(), heard) if heard else self._acts
+            self.acts = acts.merged(self.acts.values(), heard) if heard else self.acts
             self._unwritten += heard
             self._streams.publish(moved, beat.news)
         self._write_down(picture.epoch)
@@ -167,7 +170,7 @@ class Follower:
         if not picture.epoch:
             # Better the place where this worker stood than none: it is by that place that a loss of the log is noticed.
             raise Unavailable("the store's clock is more than a second ahead of this worker's", retry_after=1)
-        self._journal.add(head.epoch, self._acts.values())
+        self._journal.add(head.epoch, self.acts.values())
         self._remember(head.epoch)
         self._opens = head.opens
         self._streams.restart(picture, everything.live)
@@ -187,7 +190,7 @@ class Follower:
         pause = acts.unknown(epoch, now=now) if self._is_unknown(seen) else None
         if not self._reader.begin(seen, epoch, wait=0 if is_first or self._reader.is_alone else MERGE_TIME, act=pause):
             return
-        self._begun.append(epoch)
+        self.unrecorded.append(epoch)
         if not is_first:
             _LOG.warning("epoch %s begins, for the store was lost, restarted or replaced: all earlier tokens are void", epoch)
         if pause is not None:
@@ -199,9 +202,9 @@ class Follower:
 
     def _add_what_is_missing(self, everything: Everything, head: Head) -> bool:
         """Commit the acts of which this worker knows more than the store does; tell whether there were any."""
-        self._acts = acts.merged(self._acts.values(), self._journal.read().acts, everything.acts.values())
+        self.acts = acts.merged(self.acts.values(), self._journal.read().acts, everything.acts.values())
         live = {entry.event.id for entry in everything.live}
-        missing = [act for act in self._acts.values() if _is_missing(act, everything.acts, live)]
+        missing = [act for act in self.acts.values() if _is_missing(act, everything.acts, live)]
         if missing:
             now = self._clock.now().wall
             self._reader.add(head.epoch, [acts.again(act, now=now) for act in missing])

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from litestar.routes import HTTPRoute
 
+from broker import metrics
 from broker.cli import program
 from broker.client import ClientError, Task
 from broker.errors import BrokerError
@@ -137,6 +138,12 @@ async def test_every_redis_key_is_described_and_no_other(world: World) -> None:
     assert {code for code in described if code.startswith("ab:")} == kept
 
 
+def test_every_metric_is_described_and_no_other() -> None:
+    described = {code for code in codes(page("operate/metrics.md")) if re.fullmatch(r"broker_[a-z_]+", code)}
+    exposed = {name.group(1) for name in re.finditer(r"^# TYPE (broker_\w+)", metrics.exposition().decode(), re.MULTILINE)}
+    assert described == {name for name in exposed if not name.endswith("_created")}
+
+
 def test_every_room_is_described() -> None:
     described = codes(section(page("architecture.md"), "The rooms"))
     for package in ("broker", "scopes"):
@@ -177,6 +184,7 @@ async def use_everything(world: World) -> None:
     world.follow()
     await world.broker.callers.identify(f"Bearer {world.operator_assertion()}")
     await acknowledge(world)
+    await world.broker.settling.settle()
     ended = await world.declare()
     await world.broker.revocation.end_task(ended.id, "completed", await world.broker.callers.identify(f"Bearer {world.svid()}"))
 

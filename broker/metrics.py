@@ -1,0 +1,33 @@
+"""What is counted for those who watch the broker (Prometheus). No name of an agent, a person or a record is ever a label."""
+
+import os
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, REGISTRY, CollectorRegistry, Counter, Gauge, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+
+FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
+"""Where the workers of a replica keep their counts, so that each of them can tell those of all."""
+
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+ISSUED = Counter("broker_tokens_issued", "Tokens handed out.")
+REFUSED = Counter("broker_tokens_refused", "Requests for tokens that were refused.", ["reason"])
+COMMITTED = Counter("broker_endings_committed", "Revocations and reductions committed and recorded.", ["kind"])
+EPOCHS = Counter("broker_epochs_begun", "Epochs begun, for the store was lost, restarted or replaced.")
+
+# Set by the worker that is asked, at the moment it is asked.
+_LATEST: dict[str, Any] = {"multiprocess_mode": "mostrecent"}
+STUCK = Gauge("broker_stuck", "What was to end and is not known to have ended.", **_LATEST)
+REDUCTIONS = Gauge("broker_reductions", "Reductions in force.", **_LATEST)
+READY = Gauge("broker_ready", "1 where the worker that was asked would issue, else 0.", **_LATEST)
+PICTURE_AGE = Gauge("broker_picture_age_seconds", "The age of what the worker that was asked knows.", **_LATEST)
+
+
+def exposition() -> bytes:
+    """Write all counts in the text format of Prometheus: of every worker of this replica, where they share a folder."""
+    if FOLDER_VARIABLE not in os.environ:
+        return generate_latest(REGISTRY)
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)
