@@ -12,7 +12,7 @@ from tests.scopes.clocks import START, MovableClock, eventually
 
 def main(issuer: str, audience: str) -> None:
     verifier = Verifier(issuer, audience, lambda: f"process-{os.getpid()}", clock=MovableClock(START))
-    verifier.wait_until_ready()
+    eventually(lambda: has_acknowledged(verifier))
     children = [child for child in (os.fork(),) if child]
     if children:
         children.append(os.fork())
