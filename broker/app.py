@@ -180,7 +180,10 @@ class Broker:
         self.revocation = self._revocation()
         self.reduction = self._reduction()
         self.enforcement = Enforcement(
-            acknowledgements=self.acknowledgements, registry=self.registry, anyone_follows=settings.anyone_follows
+            acknowledgements=self.acknowledgements,
+            registry=self.registry,
+            clock=clock,
+            anyone_follows=settings.anyone_follows,
         )
         self.settling = self._settling()
         self.scheduler = self._scheduler()

@@ -10,10 +10,11 @@ Only the end of a key fences nobody: a token that was signed with a stolen key s
 import asyncio
 from typing import Literal, NamedTuple
 
-from broker.errors import NotFound
+from broker.errors import NotFound, Unavailable
 from broker.feed.acknowledgements import ANONYMOUS, MOST_PROCESSES, Acknowledgements, Logged, Position, Process
 from broker.registry.records import STALENESS, Service
 from broker.registry.registry import Registry
+from scopes.clock import Clock
 from scopes.revocations import MAX_AHEAD
 
 State = Literal["enforced", "fenced", "open"]
@@ -52,9 +53,10 @@ class Known(NamedTuple):
 class Enforcement:
     """Answers from what verifiers acknowledged."""
 
-    def __init__(self, *, acknowledgements: Acknowledgements, registry: Registry, anyone_follows: bool) -> None:
+    def __init__(self, *, acknowledgements: Acknowledgements, registry: Registry, clock: Clock, anyone_follows: bool) -> None:
         self._acknowledgements = acknowledgements
         self._registry = registry
+        self._clock = clock
         self._anyone_follows = anyone_follows
 
     async def of(self, id: str) -> Enforced:
@@ -62,6 +64,9 @@ class Enforcement:
         logged = await self._acknowledgements.find(id)
         if logged is None:
             raise NotFound(f"no revocation {id!a} is followed: there is none, a new epoch began, or all it could end is over")
+        if logged.position.time > self._clock.now().wall + MAX_AHEAD:
+            # By such a clock everybody would seem to be fenced.
+            raise Unavailable("the store's clock is more than a second ahead of this worker's", retry_after=1)
         services = self._registry.content.services.items()
         concerned = [(name, service) for name, service in services if logged.event.concerns(service.audience)]
         processes = await self._processes([service for _, service in concerned], logged.position.time)

@@ -6,12 +6,12 @@ import pytest
 
 from broker import enforcement
 from broker.enforcement import Affected
-from broker.errors import NotFound
+from broker.errors import NotFound, Unavailable
 from broker.feed.acknowledgements import ANONYMOUS
 from broker.revocation import Revoked
 from scopes.revocations import MAX_AHEAD
 from tests.broker.acknowledging import FIRST, SECOND, acknowledge
-from tests.broker.world import CRM, KB, REGISTRY, Backend, World
+from tests.broker.world import CRM, KB, OFFSET, REGISTRY, Backend, World
 
 BOUND = 30_000
 """The longest staleness bound of both services, in milliseconds."""
@@ -121,6 +121,14 @@ async def test_a_service_without_actions_has_the_longest_default(tmp_path: Path,
     revoked = await revoke(world, resource="log")
     logged = (await world.broker.enforcement.of(revoked.id)).logged
     assert [one.fenced_at - logged.committed for one in await affected(world, revoked)] == [BOUND + MAX_AHEAD]
+
+
+async def test_nobody_is_said_to_be_fenced_by_a_clock_of_the_store_that_is_ahead(world: World) -> None:
+    await acknowledge(world)
+    revoked = await revoke(world)
+    world.backend.client.set(OFFSET, 3_600_000)
+    with pytest.raises(Unavailable, match="ahead"):
+        await world.broker.enforcement.of(revoked.id)
 
 
 async def test_a_fenced_process_that_comes_back_enforces(world: World) -> None:
