@@ -6,10 +6,10 @@ from typing import Any
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, REGISTRY, CollectorRegistry, Counter, Gauge, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-FOLDER_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
-"""Where the workers of a replica keep their counts, so that each of them can tell those of all."""
-
 CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+
+# As the library itself decided when it was imported.
+_IS_SHARED = "PROMETHEUS_MULTIPROC_DIR" in os.environ
 
 ISSUED = Counter("broker_tokens_issued", "Tokens handed out.")
 REFUSED = Counter("broker_tokens_refused", "Requests for tokens that were refused.", ["reason"])
@@ -26,7 +26,7 @@ PICTURE_AGE = Gauge("broker_picture_age_seconds", "The age of what the worker th
 
 def exposition() -> bytes:
     """Write all counts in the text format of Prometheus: of every worker of this replica, where they share a folder."""
-    if FOLDER_VARIABLE not in os.environ:
+    if not _IS_SHARED:
         return generate_latest(REGISTRY)
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]

@@ -1,11 +1,13 @@
 """`broker serve`: everything is checked before anything listens."""
 
+from broker.cli import counting  # noqa: F401 - before all that counts
+
+# isort: split
 import contextlib
 import functools
 import os
 import socket
 import ssl
-import tempfile
 import threading
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,7 +17,7 @@ from granian.constants import Interfaces
 from granian.log import LogLevels
 from granian.server import Server
 
-from broker import app, metrics
+from broker import app
 from broker import settings as settings_file
 from broker.app import Configuration
 from broker.cli import logs, output
@@ -57,11 +59,7 @@ def serve(
     _check_address(settings)
     server = _server(settings, workers, log_level)
     server.on_startup(lambda: _announce(configuration, workers, as_json=as_json))
-    with tempfile.TemporaryDirectory(prefix="agent-broker-") as folder:
-        if workers > 1:
-            # Read when a worker starts: where each of them finds the counts of the others.
-            os.environ[metrics.FOLDER_VARIABLE] = folder
-        server.serve()
+    server.serve()
 
 
 def _check_store(settings: Settings, workers: int) -> None:
