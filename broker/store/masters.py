@@ -3,27 +3,21 @@
 from collections.abc import Iterable
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
-from broker.errors import ConfigurationError
-from broker.store import store
+from broker.store import pools, store
+from broker.store.address import parse
 
 
 def clients(url: str) -> list[redis.Redis]:
     """Make a client of every master; raise `ConfigurationError` for a URL that is none."""
-    timeout = store.TIMEOUT
-    try:
-        client = redis.Redis.from_url(url, socket_timeout=timeout, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0))
-    except ValueError as error:
-        raise ConfigurationError([f"redis_url: {error}"]) from None
-    return [client]
+    address = parse(url)
+    return [redis.Redis(connection_pool=pools.sync_pool(address, timeout=store.TIMEOUT))]
 
 
 def close(clients: Iterable[redis.Redis]) -> None:
     """Close their connections."""
     for client in clients:
-        client.close()
+        client.connection_pool.close()
 
 
 def of_the_feed(clients: list[redis.Redis]) -> redis.Redis:

@@ -10,11 +10,10 @@ from typing import Any, Protocol
 
 import redis
 import redis.asyncio
-from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from broker.errors import Unavailable
+from broker.store import pools
+from broker.store.address import parse
 from broker.store.command import READS, Argument, key_of, pack
 from broker.store.confirmation import Confirmation
 from broker.store.line import Line
@@ -71,8 +70,8 @@ class Store:
 
         What writes counts when `replicas_required` replicas confirmed it.
         """
-        pool = redis.asyncio.ConnectionPool.from_url(url, max_connections=1, **_options(AsyncRetry(NoBackoff(), 0)))
-        return cls(Line(pool, confirmation=_confirmation(replicas_required)), clock=clock)
+        address, confirmation = parse(url), _confirmation(replicas_required)
+        return cls(Line(pools.pool(address, timeout=TIMEOUT), confirmation=confirmation), clock=clock)
 
     @classmethod
     def embedded(cls, client: redis.asyncio.Redis, *, run_id: str, clock: str = CLOCK) -> "Store":
@@ -127,8 +126,8 @@ class SyncStore:
 
         What a script found or did counts when `replicas_required` replicas confirmed it.
         """
-        pool = redis.ConnectionPool.from_url(url, max_connections=1, **_options(Retry(NoBackoff(), 0)))
-        return cls(SyncLine(pool, confirmation=_confirmation(replicas_required)), clock=clock)
+        address, confirmation = parse(url), _confirmation(replicas_required)
+        return cls(SyncLine(pools.sync_pool(address, timeout=TIMEOUT), confirmation=confirmation), clock=clock)
 
     @classmethod
     def embedded(cls, client: redis.Redis, *, run_id: str, clock: str = CLOCK) -> "SyncStore":
@@ -182,16 +181,6 @@ def _known(answer: Any) -> Any:
         kind = type(answer).__name__
         raise Unavailable(f"the store did not confirm ({kind}); nothing was granted, try again", retry_after=1) from None
     return answer
-
-
-def _options(retry: Any) -> dict[str, Any]:
-    return {
-        "retry": retry,
-        "retry_on_error": [],
-        "socket_timeout": TIMEOUT,
-        "socket_connect_timeout": TIMEOUT,
-        "health_check_interval": 0,
-    }
 
 
 def _confirmation(replicas: int) -> Confirmation:

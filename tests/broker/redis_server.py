@@ -22,25 +22,33 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def _program() -> str:
+    found = shutil.which("redis-server")
+    assert found is not None, "redis-server is missing; sh deploy/test installs it"
+    return found
+
+
 class RedisServer:
     """Runs from the start. It keeps what it is told to keep, in `folder`."""
 
     def __init__(self, folder: Path, *options: str) -> None:
-        program = shutil.which("redis-server")
-        assert program is not None, "redis-server is missing; sh deploy/test installs it"
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._command = [program, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
-        # A replica that comes is served at once.
-        self._command += ["--repl-diskless-sync-delay", "0", *options]
+        self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 
+    def command(self) -> list[str]:
+        """What is run."""
+        own = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]
+        # A replica that comes is served at once.
+        return [_program(), *own, "--repl-diskless-sync-delay", "0", *self._options]
+
     def start(self) -> None:
         """Start the server from the snapshot in its folder, or empty where there is none."""
-        self._process = subprocess.Popen(self._command, cwd=self.folder, stdout=subprocess.DEVNULL)
+        self._process = subprocess.Popen(self.command(), cwd=self.folder, stdout=subprocess.DEVNULL)
         pause = threading.Event()
         for _ in range(_PATIENCE):
             if self._answers():
@@ -72,6 +80,14 @@ class RedisServer:
                 return
             pause.wait(0.01)
         raise AssertionError("the replica did not come up")
+
+    def is_master(self) -> bool:
+        """Tell whether this server follows no other; while it changes sides it may not say."""
+        try:
+            info = self.call("INFO", "replication")
+        except redis.exceptions.ConnectionError:
+            return False
+        return isinstance(info, dict) and info["role"] == "master"
 
     def confirmed_by(self) -> set[object]:
         """Write something that leaves nothing, and name the ports of the replicas that have confirmed it."""
@@ -109,3 +125,32 @@ class RedisServer:
             return bool(self.call("PING"))
         except redis.exceptions.ConnectionError:
             return False
+
+
+class Sentinel(RedisServer):
+    """A redis-sentinel that alone watches over one master, and promotes its replica after half a second of silence."""
+
+    SERVICE = "store"
+
+    def __init__(self, folder: Path, master: RedisServer) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        watched = [
+            f"monitor {self.SERVICE} 127.0.0.1 {master.port} 1",
+            f"down-after-milliseconds {self.SERVICE} 500",
+            f"failover-timeout {self.SERVICE} 3000",
+        ]
+        (folder / "sentinel.conf").write_text("".join(f"sentinel {line}\n" for line in watched))
+        super().__init__(folder)
+
+    def command(self) -> list[str]:
+        return [_program(), "sentinel.conf", "--sentinel", "--port", str(self.port), "--bind", "127.0.0.1"]
+
+    @property
+    def service_url(self) -> str:
+        """The URL of the service, of which only this sentinel knows where it is."""
+        return f"redis+sentinel://127.0.0.1:{self.port}/{self.SERVICE}/0"
+
+    def knows_a_replica(self) -> bool:
+        """Tell whether there is somebody to promote."""
+        known = self.call("SENTINEL", "REPLICAS", self.SERVICE)
+        return bool(known)
