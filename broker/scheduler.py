@@ -10,7 +10,7 @@ from broker.endings import Endings
 from broker.errors import Unavailable
 from broker.issuer import Issuer
 from broker.leases import Leases
-from broker.leases.leases import PAGE
+from broker.leases.leases import SWEEP
 from broker.revocation import Revocation
 from broker.settling import Settling
 from broker.store.shards import SHARDS
@@ -52,7 +52,8 @@ class Scheduler:
                 name=job.__name__,
                 seconds=seconds,
                 coalesce=True,
-                max_instances=1,
+                # The second one finds the first still running and leaves off, without a word in the log.
+                max_instances=2,
                 misfire_grace_time=None,
             )
         self._scheduler.start()
@@ -74,17 +75,27 @@ class Scheduler:
 async def _shard_by_shard(sweep: Callable[[int], Awaitable[int]]) -> None:
     """Sweep each shard until it is done. One small step at a time: what others want of the store meanwhile comes in between."""
     for shard in range(SHARDS):
-        while await sweep(shard) == PAGE:
+        while await sweep(shard) == SWEEP:
             pass
 
 
 def _patient(job: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+    runs = False
+
     async def run() -> None:
+        nonlocal runs
+        if runs:
+            return
+        runs = True
         try:
             await job()
+        except asyncio.CancelledError:
+            _LOG.debug("%s is left off, for this worker stops", job.__name__)
         except Unavailable:
             _LOG.debug("%s waits for the store", job.__name__)
         except Exception:  # whatever it was: a job that raised once must run again the next time (TRAPS 24)
             _LOG.exception("%s failed and will run again", job.__name__)
+        finally:
+            runs = False
 
     return run

@@ -23,6 +23,9 @@ from scopes.revocations import Picture
 REST = 4
 """How many times as long as each step it rests after it: so it takes a fifth of a worker's time, and less when others wait."""
 
+LONGEST_REST = 0.05
+"""The seconds it rests at most: where a step took long because the worker is busy, most of that time was not its own."""
+
 _WHAT = "marking ended leases"
 _EVENTS = 100
 _DUE = ("due",)
@@ -136,7 +139,7 @@ class Settling:
         return True
 
     async def _rest_since(self, started: float) -> None:
-        await self._pause(REST * (asyncio.get_running_loop().time() - started))
+        await self._pause(min(REST * (asyncio.get_running_loop().time() - started), LONGEST_REST))
 
 
 def _everything() -> _Work:

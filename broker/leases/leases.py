@@ -17,7 +17,10 @@ MAX_LAG = 60_000
 outrun taking away."""
 
 PAGE = 100
-"""How many leases are looked at, moved or forgotten at once, so that each step is about a millisecond for the store."""
+"""How many leases are looked at at once, so that each step is a millisecond for the store and few for the worker."""
+
+SWEEP = 500
+"""How many leases are moved or forgotten at once: about a millisecond for the store, and nothing for the worker."""
 
 CLAIM = 5_000
 """The milliseconds for which one worker keeps house in a shard unless it says so again; a worker that died is replaced then."""
@@ -171,12 +174,12 @@ class Leases:
         """Note up to where in the log the ended leases of a shard are marked."""
         await self._store.call("SET", key(shard, "settled"), place.text)
 
-    async def expire(self, shard: int, *, most: int = PAGE) -> int:
+    async def expire(self, shard: int, *, most: int = SWEEP) -> int:
         """Take leases whose time is over out of the live ones, at most so many; return how many there were."""
         moved: int = await self._store.run(self._expire, [key(shard, "due"), key(shard, "ended")], [most])
         return moved
 
-    async def forget(self, shard: int, *, most: int = PAGE) -> int:
+    async def forget(self, shard: int, *, most: int = SWEEP) -> int:
         """Forget leases that ended long ago, at most so many; return how many there were."""
         keys = [key(shard, "ended"), key(shard, "leases")]
         forgotten: int = await self._store.run(self._forget, keys, [KEPT_AFTER_END, most])

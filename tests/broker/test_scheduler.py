@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from broker import scheduler
 from broker.errors import Unavailable
-from broker.leases.leases import KEPT_AFTER_END
+from broker.leases.leases import KEPT_AFTER_END, SWEEP
 from broker.revocation import SCHEDULER
 from broker.store import key, shard_of
 from broker.tasks.tasks import KEPT_AFTER_END as TASKS_KEPT
@@ -58,7 +58,7 @@ async def test_a_worker_that_knows_too_little_sweeps_what_is_over_all_the_same(w
 
 async def test_more_than_one_step_takes_is_swept_in_several(world: World, monkeypatch) -> None:
     task = await world.declare()
-    await asyncio.gather(*(world.issue(task=task.id, ttl=5) for _ in range(250)))
+    await asyncio.gather(*(world.issue(task=task.id, ttl=5) for _ in range(SWEEP + 1)))
     world.advance(5_000)
     await world.broker.scheduler.expire_leases()
     assert live(world) == 0

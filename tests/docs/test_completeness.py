@@ -187,6 +187,8 @@ async def use_everything(world: World) -> None:
     await world.broker.settling.settle()
     ended = await world.declare()
     await world.broker.revocation.end_task(ended.id, "completed", await world.broker.callers.identify(f"Bearer {world.svid()}"))
+    world.follow()
+    await world.broker.settling.settle()
 
 
 def pattern_of(key: str, epoch: str) -> str:

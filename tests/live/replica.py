@@ -19,8 +19,8 @@ _PATIENCE = 1_500
 class Replica:
     """One `broker serve`, with the configuration that it shares with the others."""
 
-    def __init__(self, folder: Path, *, workers: int = 1) -> None:
-        self.port = free_port()
+    def __init__(self, folder: Path, *, workers: int = 1, port: int | None = None) -> None:
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._log = (folder / f"{self.port}.log").open("wb")
         options = ["--config", str(folder / "broker.toml"), "--listen", f"127.0.0.1:{self.port}", "--workers", str(workers)]

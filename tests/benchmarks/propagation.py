@@ -1,0 +1,152 @@
+"""From the start of a revoke call to the refusal at each of many verifiers. Run: python -m tests.benchmarks.propagation --help.
+
+Broker, Redis and verifiers are real processes on loopback, the verifiers several in each: every one has its own connection and
+its own thread, as in a service. While a token is watched, each process tries it with each of its verifiers every two milliseconds.
+"""
+
+import argparse
+import multiprocessing
+import statistics
+import tempfile
+import threading
+import time
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import msgspec
+
+from broker import private_key_file, ulid
+from broker.identity import development
+from scopes import Revoked, VerificationError, Verifier, jose
+from scopes.clock import SystemClock
+from tests.benchmarks.figures import machine, quantile
+from tests.broker.redis_server import RedisServer, free_port
+from tests.broker.world import BOT, CRM, CRM_WORKLOAD, ISSUER, write_files
+from tests.live.replica import Replica
+
+_EVERY = 0.002
+_LONGEST = 20.0
+_SCOPE = "crm:ticket/{}#read[subject]"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--verifiers", type=int, default=100, help="how many verifiers are connected")
+    parser.add_argument("--processes", type=int, default=4, help="in how many processes")
+    parser.add_argument("--revocations", type=int, default=60, help="how many tokens are revoked, one after the other")
+    asked = parser.parse_args()
+    print(machine())
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        server = RedisServer(folder / "redis")
+        try:
+            measure(folder, server, asked)
+        finally:
+            server.end()
+    print(machine())
+
+
+def measure(folder: Path, server: RedisServer, asked: argparse.Namespace) -> None:
+    write_files(folder)
+    replica = configured(folder, server)
+    try:
+        replica.wait_until_ready()
+        context, each = multiprocessing.get_context("spawn"), asked.verifiers // asked.processes
+        pipes = []
+        for _ in range(asked.processes):
+            ours, theirs = context.Pipe()
+            context.Process(target=watch, args=(theirs, str(folder), replica.url, each), daemon=True).start()
+            pipes.append(ours)
+        for pipe in pipes:
+            assert pipe.recv() == "ready"
+        print(f"{each * asked.processes} verifiers in {asked.processes} processes are connected")
+        show([one_revocation(folder, replica, pipes, number) for number in range(asked.revocations)])
+        for pipe in pipes:
+            pipe.send(None)
+    finally:
+        replica.end()
+
+
+def configured(folder: Path, server: RedisServer) -> Replica:
+    """Start a broker that is its own address."""
+    port, path = free_port(), folder / "broker.toml"
+    path.write_text(f'redis_url = "{server.url}"\n{path.read_text().replace(ISSUER, f"http://127.0.0.1:{port}")}')
+    return Replica(folder, port=port)
+
+
+def one_revocation(folder: Path, replica: Replica, pipes: list[Connection], number: int) -> list[float]:
+    """Revoke one token; return the milliseconds until each verifier refused it, and those of the call itself."""
+    answer = replica.token(svid(folder, replica.url), _SCOPE.format(number)).json()
+    for pipe in pipes:
+        pipe.send((answer["access_token"], f"crm:ticket/{number}"))
+    for pipe in pipes:
+        assert pipe.recv() == "accepted"
+    claims = msgspec.json.decode(jose.read(answer["access_token"], types=frozenset({"at+jwt"})).unverified_payload)
+    assertion = operator(folder, replica.url)
+    start = time.monotonic()
+    assert replica.revoke(assertion, lease=claims["jti"]).status_code == 200
+    called = (time.monotonic() - start) * 1e3
+    refused = [moment for pipe in pipes for moment in pipe.recv()]
+    return [called, *((moment - start) * 1e3 for moment in refused)]
+
+
+def watch(pipe: Connection, folder: str, issuer: str, count: int) -> None:
+    """Be verifiers of one service: say when each accepts a token, and then at which moment it refuses it."""
+    verifiers = [Verifier(issuer, CRM, lambda: svid(Path(folder), issuer, CRM_WORKLOAD)) for _ in range(count)]
+    for verifier in verifiers:
+        verifier.wait_until_ready(timeout=_LONGEST)
+    pipe.send("ready")
+    while (told := pipe.recv()) is not None:
+        token, resource = told
+        moments(verifiers, token, resource, refused=False)
+        pipe.send("accepted")
+        pipe.send(moments(verifiers, token, resource, refused=True))
+
+
+def moments(verifiers: list[Verifier], token: str, resource: str, *, refused: bool) -> list[float]:
+    """Try until every verifier accepts the token, or refuses it as revoked; return when each did."""
+    pause, waiting, found = threading.Event(), list(verifiers), []
+    end = time.monotonic() + _LONGEST
+    while waiting:
+        assert time.monotonic() < end, "a verifier did not hear of it"
+        for verifier in list(waiting):
+            if is_refused(verifier, token, resource) == refused:
+                found.append(time.monotonic())
+                waiting.remove(verifier)
+        pause.wait(_EVERY)
+    return found
+
+
+def is_refused(verifier: Verifier, token: str, resource: str) -> bool | None:
+    """Tell whether the token is refused as revoked; nothing where it is refused for another reason."""
+    try:
+        verifier.verify(token, action="read", resource=resource, fields=["subject"])
+    except Revoked:
+        return True
+    except VerificationError:
+        return None
+    return False
+
+
+def show(rounds: list[list[float]]) -> None:
+    called = [each[0] for each in rounds]
+    refused = [moment for each in rounds for moment in each[1:]]
+    last = [max(each[1:]) for each in rounds]
+    print(f"{len(rounds)} revocations of one lease each, {len(refused):,} refusals; milliseconds from the start of the call")
+    for name, values in (("the call's answer", called), ("each refusal", refused), ("the last refusal", last)):
+        p50, p99 = quantile(values, 0.5), quantile(values, 0.99)
+        print(f"  {name:18} p50 {p50:6.1f}   p99 {p99:6.1f}   worst {max(values):6.1f}   (mean {statistics.mean(values):.1f})")
+
+
+def svid(folder: Path, issuer: str, workload: str = BOT) -> str:
+    return development.sign_svid(folder / "keys" / "development", workload, audience=issuer, clock=SystemClock())
+
+
+def operator(folder: Path, issuer: str) -> str:
+    now = SystemClock().now().wall
+    claims = {"iss": "admin", "sub": "admin", "aud": issuer, "iat": now // 1000, "exp": now // 1000 + 60, "jti": ulid.new(now)}
+    return jose.write(msgspec.json.encode(claims), type="JWT", key=private_key_file.read(folder / "admin.jwk"))
+
+
+if __name__ == "__main__":
+    main()
