@@ -62,11 +62,9 @@ async def while_sweeping(store: Filled, index: str, after: int) -> tuple[Load, f
     while time.perf_counter() < end:
         loads.append(await store.load(2))
         late.append(lateness(store, index, after))
-    latencies = [latency for load in loads for latency in load.latencies]
-    rate = sum(load.rate for load in loads) / len(loads)
     now = store.world.clock.now().wall - after
     left = sum(int(store.world.backend.client.zcount(key(shard, index), "-inf", now - 1_000)) for shard in range(SHARDS))
-    return Load(latencies, rate), max(late), left
+    return Load.of(loads), max(late), left
 
 
 def lateness(store: Filled, index: str, after: int) -> float:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from broker.errors import Unavailable
 from broker.exchange import TokenRequest
 from broker.leases import LeaseRecord, Leases, Limits, NewLease
 from broker.store import key, shard_of
@@ -43,10 +44,17 @@ scopes       = ["crm:ticket/*#read[subject,description]"]
 
 
 class Load(NamedTuple):
-    """What a while of asking for tokens gave: milliseconds each, and how many a second."""
+    """What a while of asking for tokens gave: milliseconds each, how many a second, and how many were refused with 503."""
 
     latencies: list[float]
     rate: float
+    refused: int
+
+    @classmethod
+    def of(cls, loads: "list[Load]") -> "Load":
+        """Put several whiles together."""
+        latencies = [latency for load in loads for latency in load.latencies]
+        return cls(latencies, sum(load.rate for load in loads) / len(loads), sum(load.refused for load in loads))
 
     @property
     def p99(self) -> float:
@@ -56,7 +64,8 @@ class Load(NamedTuple):
     def shown(self) -> str:
         """Write rate and latencies."""
         p50, worst = quantile(self.latencies, 0.5), max(self.latencies)
-        return f"{self.rate:6.0f} tokens/s, p50 {p50:6.2f} ms, p99 {self.p99:6.2f} ms, worst {worst:7.2f} ms"
+        times = f"p50 {p50:6.2f} ms, p99 {self.p99:6.2f} ms, worst {worst:7.2f} ms"
+        return f"{self.rate:6.0f} tokens/s, {times}, {self.refused} refused"
 
 
 class Filled:
@@ -100,15 +109,23 @@ class Filled:
         """Ask for tokens as fast as they come, a few callers at a time, each for another agent than the big one."""
         latencies: list[float] = []
         start = time.perf_counter()
-        await asyncio.gather(*(self._ask(name, start + seconds, latencies) for name in self.names[:_CALLERS]))
-        return Load(latencies, len(latencies) / (time.perf_counter() - start))
+        asking = [self._ask(name, start + seconds, latencies) for name in self.names[:_CALLERS]]
+        refused = sum(await asyncio.gather(*asking))
+        return Load(latencies, len(latencies) / (time.perf_counter() - start), refused)
 
-    async def _ask(self, name: str, until: float, latencies: list[float]) -> None:
+    async def _ask(self, name: str, end: float, latencies: list[float]) -> int:
+        refused = 0
         assertion, scope = self.world.svid(_workload(name)), Scope.parse(SCOPE)
-        while time.perf_counter() < until:
+        while time.perf_counter() < end:
             start = time.perf_counter()
-            await self.broker.exchange(TokenRequest(assertion, scope))
-            latencies.append((time.perf_counter() - start) * 1e3)
+            try:
+                await self.broker.exchange(TokenRequest(assertion, scope))
+                latencies.append((time.perf_counter() - start) * 1e3)
+            except Unavailable:
+                # A worker that stood still for a second gives nothing until it has heard from the store.
+                refused += 1
+                await asyncio.sleep(0.1)
+        return refused
 
     async def _task(self, agent: str) -> Task:
         registry = self.broker.registry
