@@ -1,5 +1,6 @@
 """Brokers that die, stop, stumble, and lose sight of Redis."""
 
+import contextlib
 import signal
 import threading
 import time
@@ -91,7 +92,7 @@ class StopBeforeSigning(Fault):
         self.asking = threading.Thread(target=self._ask, daemon=True)
         self.asking.start()
         wait_until(self._sleeps, "the worker sleeps")
-        self.world.operators.revoke(self.stage.brokers[0], "all", "")
+        self._end_everything()
 
     def heal(self) -> None:
         for pid in self.broker.workers:
@@ -106,6 +107,12 @@ class StopBeforeSigning(Fault):
             self.world.agents.ask(self.broker, scope=SCOPES[0].format(0), timeout=20)
         except httpx2.HTTPError:
             return
+
+    def _end_everything(self) -> None:
+        for broker in self.stage.brokers:
+            with contextlib.suppress(httpx2.HTTPError):
+                if self.world.operators.revoke(broker, "all", ""):
+                    return
 
     def _sleeps(self) -> bool:
         states = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] for pid in self.broker.workers]

@@ -105,10 +105,10 @@ class LostReplica(Fault):
     """The replica of Redis is gone."""
 
     def inject(self) -> None:
-        self.stage.replication.cut()
+        self.stage.part_replica()
 
     def heal(self) -> None:
-        self.stage.replication.mend()
+        self.stage.set_up_replication()
 
 
 class FailOver(Fault):
@@ -121,7 +121,7 @@ class FailOver(Fault):
         self.loses = not self.stage.replicas_required
 
     def inject(self) -> None:
-        self.stage.replication.hold()
+        self.stage.part_replica()
         time.sleep(self.chance.uniform(0.5, 3))
         self.stage.leader.kill()
         self.stage.fail_over()
@@ -148,7 +148,7 @@ class IsolatedMaster(Fault):
     def inject(self) -> None:
         left, right = self.chance.sample(self.stage.brokers, 2)
         self.detail = f"{left.name} is left behind"
-        self.stage.replication.cut()
+        self.stage.part_replica()
         self.stage.fail_over()
         # The new master has a replica of its own, for otherwise nobody could confirm what it is told.
         self.spare = RedisServer(self.stage.folder / f"redis-{free_port()}")

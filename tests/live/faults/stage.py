@@ -227,7 +227,6 @@ class Stage:
         with_replicas = f"replicas_required = {replicas_required}\n"
         (folder / "broker.toml").write_text(with_replicas + (folder / "broker.toml").read_text())
         self.leader, self.follower = RedisServer(folder / "redis-1"), RedisServer(folder / "redis-2")
-        self.replication = Link(self.leader.port)
         self.set_up_replication()
         self.brokers = [
             BrokerProcess(folder, "A", self.leader.port, workers=1),
@@ -250,12 +249,14 @@ class Stage:
 
     def set_up_replication(self) -> None:
         """Make `follower` the replica of `leader`, with nothing of its own."""
-        self.replication.lead_to(self.leader.port)
-        self.replication.mend()
         for server in (self.leader, self.follower):
             server.call("CONFIG", "SET", "repl-diskless-sync-delay", 0)
         self.leader.call("REPLICAOF", "NO", "ONE")
-        self.follower.call("REPLICAOF", "127.0.0.1", self.replication.port)
+        self.follower.call("REPLICAOF", "127.0.0.1", self.leader.port)
+
+    def part_replica(self) -> None:
+        """Have the replica hear nothing more of its master, and keep what it has."""
+        self.follower.call("REPLICAOF", "127.0.0.1", free_port())
 
     def fail_over(self) -> None:
         """Make the replica the master, wherever it stands, and exchange the roles."""
@@ -275,7 +276,6 @@ class Stage:
             broker.end()
         for server in (self.leader, self.follower):
             server.end()
-        self.replication.close()
 
 
 def _write_authority(path: Path) -> None:
