@@ -15,11 +15,14 @@ from tests.live.faults.tampering import Tampering
 _CHUNK = 65_536
 _STREAM = b"/v1/feed/stream"
 _HEAD_OF_STREAM = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\n"
+_UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
 class Link(Gate):
-    """Leads from one party to a port. `delay` is the seconds by which every answer is late; with
-    `tampering`, by audience, the feed is not what was sent."""
+    """Leads from one party to a port.
+
+    `delay` is the seconds by which every answer is late; where `tampering` names an audience, its feed is not what was sent.
+    """
 
     def __init__(self, target: int) -> None:
         self.delay = 0.0
@@ -68,8 +71,9 @@ class Link(Gate):
             server.settimeout(None)
             self._open |= {client, server}
             try:
-                if self.tampering:
-                    self._tamper(client, server)
+                tampering = self.tampering
+                if tampering:
+                    self._tamper(client, server, tampering)
                 else:
                     self._shuttle(client, server)
             finally:
@@ -86,21 +90,21 @@ class Link(Gate):
                     time.sleep(self.delay)
                 (server if source is client else client).sendall(chunk)
 
-    def _tamper(self, client: socket.socket, server: socket.socket) -> None:
+    def _tamper(self, client: socket.socket, server: socket.socket, tampering: Mapping[str, Tampering]) -> None:
         head = _read_head(client)
         server.sendall(head.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n").replace(b"Connection: keep-alive\r\n", b""))
         if _STREAM not in head:
             while chunk := server.recv(_CHUNK):
                 client.sendall(chunk)
             return
-        answer = http.client.HTTPResponse(server)
-        answer.begin()
-        if answer.status != http.HTTPStatus.OK:
-            client.sendall(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-            return
-        client.sendall(_HEAD_OF_STREAM)
-        for frame in self.tampering[_audience(head)](_frames(answer)):
-            client.sendall(frame)
+        with contextlib.closing(http.client.HTTPResponse(server)) as answer:
+            answer.begin()
+            if answer.status != http.HTTPStatus.OK:
+                client.sendall(_UNAVAILABLE)
+                return
+            client.sendall(_HEAD_OF_STREAM)
+            for frame in tampering[_audience(head)](_frames(answer)):
+                client.sendall(frame)
 
 
 def _read_head(client: socket.socket) -> bytes:
