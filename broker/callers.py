@@ -45,10 +45,14 @@ class Callers:
     async def operator(self, unverified_authorization: str | None, action: str) -> Caller:
         """Return an operator who may do `action` with the whole fleet; raise `InvalidClient` or `AccessDenied`."""
         caller = await self.identify(unverified_authorization)
+        self.check_operator(caller, action)
+        return caller
+
+    def check_operator(self, caller: Caller, action: str) -> None:
+        """Raise `AccessDenied` unless the caller is an operator who may do `action` with the whole fleet."""
         if caller.kind != "Operator":
             raise AccessDenied("this is for operators", reason="not_an_operator")
         self._policy.check_operation((caller.kind, caller.name), action, FLEET, {})
-        return caller
 
     def agent(self, unverified_authorization: str | None) -> tuple[Agent, str]:
         """Return an active agent and its workload; raise `InvalidClient` or `UnauthorizedClient`."""

@@ -25,9 +25,9 @@ async def reduce(
     request: Request[Any, Any, Any], callers: NamedDependency[Callers], reduction: NamedDependency[Reduction]
 ) -> dict[str, Any]:
     """Reduce or restore; the answer comes when the event is committed and kept."""
+    operator = await callers.identify(request.headers.get("authorization"))
     wanted = await bodies.read(request, ReductionRequest)
-    action = "restore" if wanted.to == NONE else "reduce"
-    operator = await callers.operator(request.headers.get("authorization"), action)
+    callers.check_operator(operator, "restore" if wanted.to == NONE else "reduce")
     done = await reduction.reduce(wanted.selector, wanted.to, wanted.reason, operator)
     return {"id": done.id, "epoch": done.committed.epoch, "seq": done.committed.seq}
 

@@ -25,6 +25,7 @@ PUBLIC = {
     "/v1/feed/keys",
     "/healthz",
     "/readyz",
+    "/metrics",
 }
 """What anybody may ask for; the token endpoint proves its callers by the form. Everything else is closed."""
 

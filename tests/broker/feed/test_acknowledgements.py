@@ -147,6 +147,14 @@ async def test_a_sign_of_life_changes_when_it_was_heard_and_nothing_else(world: 
     assert after._replace(last=before.last) == before
 
 
+async def test_an_acknowledgement_whose_answer_was_lost_may_come_again(repeating_world: World) -> None:
+    await revoke(repeating_world)
+    assert await acknowledge(repeating_world)
+    assert len((await only(repeating_world)).moves) == 1
+    assert await acknowledge(repeating_world, leaving=True)
+    assert await known(repeating_world) == []
+
+
 async def test_who_leaves_is_forgotten_at_once(world: World) -> None:
     await acknowledge(world, FIRST)
     await acknowledge(world, SECOND)
