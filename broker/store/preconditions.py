@@ -58,7 +58,7 @@ def unfit(info: Info) -> list[str]:
         problems.append("the server is a replica; name the master")
     if info.get("maxmemory_policy") != _POLICY:
         problems.append(
-            f"the server's maxmemory-policy is {info.get('maxmemory_policy')}, so it may forget a revocation; set {_POLICY}"
+            f"the server's maxmemory-policy is {info.get('maxmemory_policy')}, so it may forget a revocation; set it to {_POLICY}"
         )
     return problems
 

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -87,6 +88,7 @@ def exchange_of(broker: Broker, doom: Doom) -> Exchange:
         audit=near["audit"],  # type: ignore[arg-type]
         follower=near["follower"],  # type: ignore[arg-type]
         store=broker.stores.shared,
+        stuck=broker.stuck_work,
         clock=broker.clock,
     )
     return Exchange(
@@ -131,7 +133,11 @@ def outcome_of(folder: Path, step: int) -> dict[str, Any]:
     child = os.fork()
     if child == 0:
         os.close(reading)
-        asyncio.run(ask(folder, step, writing))
+        try:
+            asyncio.run(ask(folder, step, writing))
+        except BaseException:
+            traceback.print_exc()
+            os._exit(1)
         os._exit(0)
     os.close(writing)
     token = b"".join(iter(lambda: os.read(reading, _CHUNK), b"")).decode()

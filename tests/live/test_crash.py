@@ -58,6 +58,7 @@ def lives(tmp_path_factory: pytest.TempPathFactory, server: RedisServer) -> list
     ran = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, timeout=300, check=False)
     assert ran.returncode == 0, ran.stderr.decode()
     outcomes: list[dict[str, Any]] = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert all(outcome["killed"] or outcome["status"] == 0 for outcome in outcomes), ran.stderr.decode()
     return [Life(outcome["step"], outcome["killed"], outcome["token"]) for outcome in outcomes]
 
 
