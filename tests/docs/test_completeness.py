@@ -13,6 +13,7 @@ from broker import metrics
 from broker.cli import program
 from broker.client import ClientError, Task
 from broker.errors import BrokerError
+from broker.leases import Settled
 from broker.policy import schema
 from broker.registry import records
 from broker.selector import Selector
@@ -187,8 +188,8 @@ async def use_everything(world: World) -> None:
     await world.broker.settling.settle()
     ended = await world.declare()
     await world.broker.revocation.end_task(ended.id, "completed", await world.broker.callers.identify(f"Bearer {world.svid()}"))
-    world.follow()
-    await world.broker.settling.settle()
+    await world.broker.leases.keep(0, "worker")
+    await world.broker.leases.note_settled(0, Settled(world.broker.streams.picture.epoch, 1))
 
 
 def pattern_of(key: str, epoch: str) -> str:
