@@ -90,9 +90,12 @@ class Reduction(msgspec.Struct):
     until: int = UNBOUNDED
 
     def forbids(self, token: Token) -> bool:
-        """Tell whether the token must not have been given, for it was asked for while this stood."""
+        """Tell whether the token must not have been given: it was asked for and came while this stood.
+
+        One that came after somebody had asked to restore may have waited for that in front of a slow worker.
+        """
         beyond = self.to == "paused" or token.action == "draft"
-        return token.agent == self.agent and beyond and self.since <= token.asked < self.until
+        return token.agent == self.agent and beyond and self.since <= token.asked and token.received <= self.until
 
 
 class Span(msgspec.Struct):

@@ -83,7 +83,7 @@ def test_what_a_reduction_leaves_may_be_issued_and_nothing_else(referee: Referee
     referee.handed_out(token("lse_02", position=6000), 101, 150)
     assert [violation.what for violation in referee.violations] == ["issued though support-bot was paused since 100"]
     referee.restored("support-bot", 200)
-    referee.handed_out(token("lse_03", position=6000), 200, 250)
+    referee.handed_out(token("lse_03", position=6000), 190, 250)
     assert len(referee.violations) == 1
 
 
