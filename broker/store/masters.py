@@ -4,14 +4,33 @@ from collections.abc import Iterable
 
 import redis
 
-from broker.store import pools, store
-from broker.store.address import parse
+from broker.store import pools, store, topology
+from broker.store.address import Address, Node, parse
+from broker.store.sync_line import SyncLine
 
 
 def clients(url: str) -> list[redis.Redis]:
-    """Make a client of every master; raise `ConfigurationError` for a URL that is none."""
+    """Make a client of every master, that of the feed first; raise `ConfigurationError` for a URL that is none.
+
+    The masters of a cluster are asked for now; raises the library's errors where no node tells.
+    """
     address = parse(url)
-    return [redis.Redis(connection_pool=pools.sync_pool(address, timeout=store.TIMEOUT))]
+    nodes = _masters(address) if address.kind == "cluster" else (None,)
+    return [redis.Redis(connection_pool=pools.sync_pool(address, timeout=store.TIMEOUT, node=node)) for node in nodes]
+
+
+def _masters(address: Address) -> tuple[Node, ...]:
+    last: Exception | None = None
+    for node in address.nodes:
+        line = SyncLine(pools.sync_pool(address, timeout=store.TIMEOUT, node=node))
+        try:
+            return topology.read(line.ask("", topology.QUESTION, writes=False), node).masters
+        except (redis.exceptions.RedisError, OSError) as error:
+            last = error
+        finally:
+            line.close()
+    assert last is not None
+    raise last
 
 
 def close(clients: Iterable[redis.Redis]) -> None:
@@ -27,4 +46,5 @@ def of_the_feed(clients: list[redis.Redis]) -> redis.Redis:
 
 def run_id(clients: list[redis.Redis]) -> str:
     """Return the life of the store, as a worker that is connected to it now knows it."""
-    return str(clients[0].info("server")["run_id"])
+    lives = [str(client.info("server")["run_id"]) for client in clients]
+    return lives[0] if len(lives) == 1 else topology.life_of(lives)

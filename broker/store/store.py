@@ -13,11 +13,13 @@ import redis.asyncio
 
 from broker.errors import Unavailable
 from broker.store import pools
-from broker.store.address import parse
+from broker.store.address import Node, parse
+from broker.store.cluster import Cluster
 from broker.store.command import READS, Argument, key_of, pack
 from broker.store.confirmation import Confirmation
 from broker.store.line import Line
 from broker.store.scripts import CLOCK, Script
+from broker.store.sync_cluster import SyncCluster
 from broker.store.sync_line import SyncLine
 
 TIMEOUT = 2.0
@@ -71,7 +73,11 @@ class Store:
         What writes counts when `replicas_required` replicas confirmed it.
         """
         address, confirmation = parse(url), _confirmation(replicas_required)
-        return cls(Line(pools.pool(address, timeout=TIMEOUT), confirmation=confirmation), clock=clock)
+
+        def line(node: Node | None = None) -> Line:
+            return Line(pools.pool(address, timeout=TIMEOUT, node=node), confirmation=confirmation)
+
+        return cls(Cluster(address.nodes, line) if address.kind == "cluster" else line(), clock=clock)
 
     @classmethod
     def embedded(cls, client: redis.asyncio.Redis, *, run_id: str, clock: str = CLOCK) -> "Store":
@@ -127,7 +133,11 @@ class SyncStore:
         What a script found or did counts when `replicas_required` replicas confirmed it.
         """
         address, confirmation = parse(url), _confirmation(replicas_required)
-        return cls(SyncLine(pools.sync_pool(address, timeout=TIMEOUT), confirmation=confirmation), clock=clock)
+
+        def line(node: Node | None = None) -> SyncLine:
+            return SyncLine(pools.sync_pool(address, timeout=TIMEOUT, node=node), confirmation=confirmation)
+
+        return cls(SyncCluster(address.nodes, line) if address.kind == "cluster" else line(), clock=clock)
 
     @classmethod
     def embedded(cls, client: redis.Redis, *, run_id: str, clock: str = CLOCK) -> "SyncStore":

@@ -6,14 +6,18 @@ import signal
 import socket
 import subprocess
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import redis
 from redis.backoff import NoBackoff
+from redis.crc import key_slot
 from redis.retry import Retry
 
 _PATIENCE = 500
 """How often to look, every hundredth of a second, whether a server that starts answers."""
+
+_SLOTS = 16_384
 
 
 def free_port() -> int:
@@ -154,3 +158,76 @@ class Sentinel(RedisServer):
         """Tell whether there is somebody to promote."""
         known = self.call("SENTINEL", "REPLICAS", self.SERVICE)
         return bool(known)
+
+
+class RedisCluster:
+    """Masters of a cluster, and one replica of the first, which owns the slot of the feed or of what else a test asks for."""
+
+    def __init__(self, folder: Path, *, masters: int = 3) -> None:
+        self._buses = {name: free_port() for name in (*(f"master{number}" for number in range(masters)), "replica")}
+        *self.masters, self.replica = (RedisServer(folder / name, *self._options(bus)) for name, bus in self._buses.items())
+        self._assemble()
+
+    @property
+    def servers(self) -> list[RedisServer]:
+        """Every server."""
+        return [*self.masters, self.replica]
+
+    @property
+    def url(self) -> str:
+        """The URL of the cluster, by its masters."""
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{server.port}" for server in self.masters)
+
+    def owner(self, key: str) -> RedisServer:
+        """Return the master that owned a key when the cluster was made."""
+        return self.masters[self._owner(key_slot(key.encode()))]
+
+    def follow(self, master: RedisServer) -> None:
+        """Have the replica follow a master, and wait until it does."""
+        self.replica.call("CLUSTER", "REPLICATE", _text(master.call("CLUSTER", "MYID")))
+        self._until(lambda: "'master_link_status': 'up'" in str(self.replica.call("INFO")), "the replica did not come up")
+
+    def move(self, key: str, to: RedisServer) -> None:
+        """Give the slot of a key, which has to be empty, to another master."""
+        id = _text(to.call("CLUSTER", "MYID"))
+        for server in sorted(self.masters, key=lambda server: server is not to):
+            server.call("CLUSTER", "SETSLOT", key_slot(key.encode()), "NODE", id)
+
+    def end(self) -> None:
+        """End every server."""
+        for server in self.servers:
+            server.end()
+
+    @staticmethod
+    def _options(bus: int) -> list[str]:
+        # Without a limit to how old a replica's data may be: what it lacks, the new epoch voids.
+        own = ["--cluster-enabled", "yes", "--cluster-port", str(bus), "--cluster-node-timeout", "1000"]
+        return [*own, "--cluster-replica-validity-factor", "0"]
+
+    def _owner(self, slot: int) -> int:
+        return slot * len(self.masters) // _SLOTS
+
+    def _assemble(self) -> None:
+        for number, server in enumerate(self.servers):
+            server.call("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+            self.masters[0].call("CLUSTER", "MEET", "127.0.0.1", server.port, self._buses[server.folder.name])
+        for number, master in enumerate(self.masters):
+            owned = [slot for slot in range(_SLOTS) if self._owner(slot) == number]
+            master.call("CLUSTER", "ADDSLOTSRANGE", owned[0], owned[-1])
+        self._until(lambda: all(self._is_whole(server) for server in self.servers), "the cluster did not come up")
+
+    def _is_whole(self, server: RedisServer) -> bool:
+        told = str(server.call("CLUSTER", "INFO"))
+        return "cluster_state:ok" in told and f"cluster_known_nodes:{len(self.servers)}" in told
+
+    def _until(self, condition: Callable[[], bool], otherwise: str) -> None:
+        pause = threading.Event()
+        for _ in range(3 * _PATIENCE):
+            if condition():
+                return
+            pause.wait(0.01)
+        raise AssertionError(otherwise)
+
+
+def _text(answer: object) -> str:
+    return answer.decode() if isinstance(answer, bytes) else str(answer)
