@@ -57,9 +57,8 @@ def unfit(info: Info) -> list[str]:
     if info.get("role") != "master":
         problems.append("the server is a replica; name the master")
     if info.get("maxmemory_policy") != _POLICY:
-        problems.append(
-            f"the server's maxmemory-policy is {info.get('maxmemory_policy')}, so it may forget a revocation; set it to {_POLICY}"
-        )
+        policy = info.get("maxmemory_policy")
+        problems.append(f"the server's maxmemory-policy is {policy}, so it may forget a revocation; set it to {_POLICY}")
     return problems
 
 
