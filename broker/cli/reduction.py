@@ -59,7 +59,7 @@ def reduce(
         output.document(done)
         return
     output.text(f"Reduced to {to}, until it is restored.")
-    output.say(f"{done.id}, number {done.seq} of epoch {done.epoch}; verifiers refuse what is beyond it from now on.")
+    output.say(f"{done.id}, number {done.seq} of epoch {done.epoch}; each verifier refuses what is beyond it once it hears of it.")
 
 
 def restore(
