@@ -211,6 +211,7 @@ async def test_what_says_nothing_clear_reduces_nothing(world: World, selector, t
 
 async def test_an_agent_that_left_the_registry_can_be_restored(world: World) -> None:
     await reduce(world, "none", agent="gone-bot")
+    assert world.broker.streams.picture.seq == 1
 
 
 # What outlives the store (I4: nothing that an operator stopped starts by itself)

@@ -135,7 +135,7 @@ def outcome_of(folder: Path, step: int) -> dict[str, Any]:
         os.close(reading)
         try:
             asyncio.run(ask(folder, step, writing))
-        except BaseException:
+        except BaseException:  # whatever it was: a child that fails must say so, and never run on as its parent
             traceback.print_exc()
             os._exit(1)
         os._exit(0)

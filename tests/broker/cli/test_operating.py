@@ -3,7 +3,6 @@
 import re
 import signal
 
-import httpx2
 import pytest
 
 from broker import private_key_file
@@ -384,20 +383,3 @@ def interrupted(process) -> int:
     _, err = process.communicate(timeout=10)
     assert err == ""
     return int(process.returncode)
-
-
-# Metrics
-
-
-def test_every_worker_tells_the_counts_of_all(served):
-    """Two workers share a port: whoever is asked tells the same."""
-    name = "broker_tokens_issued_total "
-
-    def issued() -> float:
-        lines = httpx2.get(f"{served.url}/metrics", trust_env=False).text.splitlines()
-        return sum(float(line.removeprefix(name)) for line in lines if line.startswith(name))
-
-    before = issued()
-    for _ in range(6):
-        assert served.act("token", "request", SUBJECT).code == 0
-    assert [issued() - before for _ in range(6)] == [6.0] * 6
