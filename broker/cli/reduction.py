@@ -60,7 +60,7 @@ def reduce(
         return
     output.text(f"Reduced to {to}, until it is restored.")
     output.say(
-        f"{done.id}, number {done.seq} of epoch {done.epoch}; each verifier refuses what is beyond it once it hears of it."
+        f"{done.id}, number {done.seq} of epoch {done.epoch}; a verifier refuses what is beyond it once it hears of it."
     )
 
 
