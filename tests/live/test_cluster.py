@@ -7,6 +7,7 @@ import pytest
 
 from broker.store import key, shard_of
 from broker.store.command import FEED
+from broker.tasks import Declaration
 from scopes.clock import SystemClock
 from tests.broker.redis_server import RedisCluster, RedisServer
 from tests.broker.world import OTHER
@@ -40,7 +41,7 @@ async def test_tokens_are_issued_and_revoked_through_a_cluster(cluster: RedisClu
         assert sorted(lease.status for lease in leases) == ["live", "live", "revoked"]
         assert site.epoch == picture.epoch
         assert site.broker.stores.shared.run_id == site.broker.stores.follower.run_id
-        await site.issue(OTHER)
+        await site.issue(OTHER, declaration=Declaration(type="summarise-ticket"))
         assert sum(bool(server.call("DBSIZE")) for server in cluster.masters) > 1
         await site.broker.scheduler.forget()
         await site.until(lambda: site.broker.watch.problem() == "")

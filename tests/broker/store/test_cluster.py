@@ -132,6 +132,16 @@ async def test_a_master_that_was_restarted_is_another_life_for_both(
     assert shared.run_id == follower.run_id != life
 
 
+async def test_a_cluster_of_which_nobody_answers_is_unavailable() -> None:
+    shared, follower = Store.connect("redis+cluster://127.0.0.1:1"), SyncStore.connect("redis+cluster://127.0.0.1:1")
+    with pytest.raises(Unavailable):
+        await shared.call("PING")
+    with pytest.raises(Unavailable):
+        follower.call("PING")
+    await shared.close()
+    follower.close()
+
+
 def test_every_master_is_looked_at_before_a_broker_trusts_them(cluster: RedisCluster) -> None:
     assert preconditions.check(cluster.url) is None
     with pytest.raises(Unavailable):

@@ -3,7 +3,7 @@
 import pytest
 import redis
 
-from broker.store import topology
+from broker.store import info, topology
 from broker.store.command import FEED
 from broker.store.shards import key
 
@@ -31,6 +31,12 @@ def test_a_cluster_with_a_slot_that_nobody_owns_is_down(told: list[object]) -> N
 def test_an_error_is_no_topology() -> None:
     with pytest.raises(redis.exceptions.ResponseError):
         topology.read(redis.exceptions.ResponseError("ERR no cluster"), ASKED)
+
+
+def test_a_server_that_follows_another_has_no_life_to_believe_in() -> None:
+    """Freshness read from a replica is not the store's (TRAPS 21)."""
+    with pytest.raises(redis.exceptions.ConnectionError):
+        info.life(b"role:slave\r\nrun_id:a\r\n")
 
 
 def test_the_life_of_a_cluster_is_that_of_every_master() -> None:
