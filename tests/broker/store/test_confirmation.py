@@ -11,6 +11,7 @@ from broker.errors import Unavailable, Unconfirmed
 from broker.store import Store, SyncStore, store
 from broker.store.scripts import CLOCK, Script
 from tests.broker.redis_server import RedisServer
+from tests.scopes.clocks import eventually
 
 HERE = "tests.broker.store"
 COUNTER = "ab:{s00}:counter"
@@ -69,16 +70,26 @@ async def test_what_no_replica_confirms_is_unconfirmed_and_counts_again_when_it_
 
 
 async def test_a_repetition_that_changes_nothing_is_not_confirmed_by_a_replica_that_hears_nothing(
-    shared: Store, follower: SyncStore, replica: RedisServer
+    shared: Store, follower: SyncStore, redis_server: RedisServer, replica: RedisServer
 ) -> None:
-    """WAIT on a connection that wrote nothing new answers at once with every replica that is connected."""
+    """Where a replica lacked nothing when it fell silent, WAIT alone would take it at its word."""
     await shared.call("SET", COUNTER, 7)
+    eventually(lambda: has_heard_everything(redis_server))
     replica.stop()
+    anew = Store.connect(redis_server.url, replicas_required=1)
     with pytest.raises(Unconfirmed):
-        await shared.call("SETNX", COUNTER, 8)
+        await anew.call("SETNX", COUNTER, 8)
+    await anew.close()
     # A thread vouches for what it reads, so that is confirmed as well: an old master may be cut off.
     with pytest.raises(Unconfirmed):
         follower.run(follower.script(HERE, "clock_reading"), [COUNTER], [])
+
+
+def has_heard_everything(master: RedisServer) -> bool:
+    """Tell whether the replica has confirmed all that its master has sent to it."""
+    info = master.call("INFO", "replication")
+    assert isinstance(info, dict)
+    return bool(info["slave0"]["offset"] == info["master_repl_offset"])
 
 
 async def test_what_only_reads_waits_for_no_replica(shared: Store, follower: SyncStore, replica: RedisServer) -> None:
