@@ -25,7 +25,7 @@ from tests.broker.world import BOT, CRM, CRM_WORKLOAD, ISSUER, write_files
 from tests.live.replica import Replica
 
 _EVERY = 0.002
-_LONGEST = 20.0
+_LONGEST = 60.0
 _SCOPE = "crm:ticket/{}#read[subject]"
 
 
@@ -56,9 +56,9 @@ def measure(folder: Path, server: RedisServer, asked: argparse.Namespace) -> Non
         for _ in range(asked.processes):
             ours, theirs = context.Pipe()
             context.Process(target=watch, args=(theirs, str(folder), replica.url, each), daemon=True).start()
+            # One process after the other: how a storm of newcomers is borne is another question.
+            assert ours.recv() == "ready"
             pipes.append(ours)
-        for pipe in pipes:
-            assert pipe.recv() == "ready"
         print(f"{each * asked.processes} verifiers in {asked.processes} processes are connected")
         show([one_revocation(folder, replica, pipes, number) for number in range(asked.revocations)])
         for pipe in pipes:
