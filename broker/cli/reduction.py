@@ -59,9 +59,7 @@ def reduce(
         output.document(done)
         return
     output.text(f"Reduced to {to}, until it is restored.")
-    output.say(
-        f"{done.id}, number {done.seq} of epoch {done.epoch}; a verifier refuses what is beyond it once it hears of it."
-    )
+    output.say(f"{done.id}, number {done.seq} of epoch {done.epoch}; a verifier refuses what is beyond it once it hears of it.")
 
 
 def restore(

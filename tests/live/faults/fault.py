@@ -1,5 +1,6 @@
 """What a fault is: `inject` does it, `heal` puts it right. While it lasts, the load goes on."""
 
+import abc
 import random
 
 from tests.live.faults.load import Agents, Caller, Operators
@@ -24,7 +25,7 @@ class World:
         return self.chance.choice(self.stage.hosts)
 
 
-class Fault:
+class Fault(abc.ABC):
     """`lasts` is from how many to how many seconds; `loses` says that the store may lose what it held; `detail` whom it hit.
 
     What happens in one that is not `judged` is told, and is no violation.
@@ -44,8 +45,9 @@ class Fault:
     def name(cls) -> str:
         return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in cls.__name__).lstrip("-")
 
+    @abc.abstractmethod
     def inject(self) -> None:
-        raise NotImplementedError
+        """Do what goes wrong."""
 
     def heal(self) -> None:
         """Put right what does not come right by itself."""
