@@ -49,5 +49,5 @@ class Fault(abc.ABC):
     def inject(self) -> None:
         """Do what goes wrong."""
 
-    def heal(self) -> None:
+    def heal(self) -> None:  # noqa: B027 - most faults are over by themselves
         """Put right what does not come right by itself."""
