@@ -14,7 +14,7 @@ from scopes import jose, strict_json
 from scopes.claims import Claims
 from scopes.clock import Instant
 from scopes.errors import InvalidDocument
-from scopes.events import ALL, BROKER_KINDS, UNKNOWN, Event, Index, Target, Wire, identity
+from scopes.event_index import ALL, BROKER_KINDS, UNKNOWN, Event, Index, Target, Wire, identity
 from scopes.keys import KeySet
 from scopes.levels import Level, is_above
 from scopes.scope import Scope

@@ -20,7 +20,7 @@ from broker.cli.options import (
 from broker.client import Operator, Published
 from broker.client.answers import VerifierRecord
 from broker.client.feed import News
-from scopes.events import Event
+from scopes.event_index import Event
 from scopes.revocations import Snapshot
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)

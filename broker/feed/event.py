@@ -3,7 +3,7 @@
 import msgspec
 
 from broker import ulid
-from scopes.events import Event
+from scopes.event_index import Event
 
 GRACE = 60_000
 """The milliseconds an event outlives the last token it can hit, so that no clock within its skew forgets it too early."""

@@ -22,7 +22,7 @@ from broker.feed.event import new_event
 from broker.feed.streams import LiveEvent, Streams
 from scopes import jose, revocations
 from scopes.clock import Instant
-from scopes.events import Event
+from scopes.event_index import Event
 from scopes.keys import TOKEN_ALGORITHMS, KeySet, VerificationKey
 from scopes.revocations import Message, Picture, Place
 from tests.benchmarks.figures import machine, spread

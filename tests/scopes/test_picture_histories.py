@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from scopes.clock import Instant
-from scopes.events import Event, Index
+from scopes.event_index import Event, Index
 from scopes.revocations import MAX_AHEAD, Message, Picture, Place, Revocable, Snapshot
 from tests.scopes.revocables import KID, held
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from broker import ulid
 from scopes.clock import Instant
-from scopes.events import Event, Index, identity
+from scopes.event_index import Event, Index, identity
 from scopes.revocations import Picture, Revocable, Snapshot
 
 NOW = 1_795_318_537_000
