@@ -1,6 +1,8 @@
 """The verifier that a protected service embeds: offline, in process, and refusing what it cannot know."""
 
+import functools
 import hashlib
+import ssl
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -213,10 +215,16 @@ class Verifier:
         return {"Authorization": f"Bearer {self._identity().strip()}"} if self._identity is not None else {}
 
     def _client(self) -> httpx2.Client:
-        return httpx2.Client(headers=self._who(), timeout=_TIMEOUT)
+        return httpx2.Client(headers=self._who(), timeout=_TIMEOUT, verify=_authorities())
 
     def _plain_client(self) -> httpx2.Client:
-        return httpx2.Client(timeout=_TIMEOUT)
+        return httpx2.Client(timeout=_TIMEOUT, verify=_authorities())
+
+
+@functools.cache
+def _authorities() -> ssl.SSLContext:
+    """Return whose certificates are believed. Read once: it takes tens of milliseconds, and every new stream would pay them."""
+    return httpx2.create_ssl_context()
 
 
 def _check_time(token: _Verified, now: Instant) -> None:
