@@ -1,6 +1,7 @@
 -- Take one acknowledgement: the process was heard, and its place moves up where the log holds the place that it names.
 -- KEYS epoch, log, verifiers, heard
--- ARGV process, epoch, number, id, as_of, version, 1 where it leaves, the most processes, the silence after which one is gone
+-- ARGV process, epoch, number, id, as_of, version, 1 where it leaves, the most processes, the silence after which one is gone, and
+-- the ms for which it has been at this place already
 -- Returns 1 where the place counts; 0 where it is of another epoch, ahead of the head, or not of this log; -1 if there are too many.
 local time = now()
 local process, epoch, seq = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -41,7 +42,7 @@ if counts then
   end
   if seq > tonumber(at) then
     at = ARGV[3]
-    moves = moves .. (moves == '' and '' or ',') .. at .. ':' .. time
+    moves = moves .. (moves == '' and '' or ',') .. at .. ':' .. time - ARGV[10]
     local _, commas = string.gsub(moves, ',', '')
     if commas >= 32 then
       moves = string.match(moves, ',(.*)')

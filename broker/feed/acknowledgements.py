@@ -30,7 +30,10 @@ Number = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class Acknowledgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
-    """What a process says: up to which place it enforces, and when that was vouched for (milliseconds); or that it leaves."""
+    """What a process says: up to which place it enforces, and when that was vouched for (milliseconds); or that it leaves.
+
+    `waited` is the milliseconds for which it has enforced that place already: telling so can wait, enforcing cannot.
+    """
 
     verifier: Name
     aud: str
@@ -39,6 +42,7 @@ class Acknowledgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     id: Id
     as_of: Number
     version: Version
+    waited: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 0
     leaving: bool = False
 
 
@@ -97,7 +101,7 @@ class Acknowledgements:
         keys = (feed_key("epoch"), feed_key("log"), *_keys(said.aud))
         place = (said.epoch, said.seq, said.id, said.as_of, said.version, int(said.leaving))
         process = f"{workload}/{said.verifier}"
-        counts = await self._store.run(self._acknowledge, keys, (process, *place, MOST_PROCESSES, SILENCE))
+        counts = await self._store.run(self._acknowledge, keys, (process, *place, MOST_PROCESSES, SILENCE, said.waited))
         if counts < 0:
             message = f"{MOST_PROCESSES} verifier processes of this service are known; no other is kept until one is gone"
             raise LimitReached(message, reason="verifier_processes", retry_after=int(SILENCE / 1000))

@@ -18,6 +18,12 @@ settings.register_profile("scopes", deadline=None, suppress_health_check=[Health
 settings.load_profile("scopes")
 
 
+@pytest.fixture(autouse=True)
+def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let events be acknowledged at once: the clock of these tests stands still while they wait."""
+    monkeypatch.setattr("scopes.acknowledgements.SPREAD", 0.0)
+
+
 @pytest.fixture
 def clock() -> MovableClock:
     return MovableClock()

@@ -6,11 +6,13 @@ Each names itself to the issuer, waits until it has acknowledged, and closes. Ex
 import os
 import sys
 
-from scopes import Verifier
+from scopes import Verifier, acknowledgements
 from tests.scopes.clocks import START, MovableClock, eventually
 
 
 def main(issuer: str, audience: str) -> None:
+    # This clock stands still, so that it would be waited for in vain.
+    acknowledgements.SPREAD = 0.0
     verifier = Verifier(issuer, audience, lambda: f"process-{os.getpid()}", clock=MovableClock(START))
     eventually(lambda: has_acknowledged(verifier))
     children = [child for child in (os.fork(),) if child]

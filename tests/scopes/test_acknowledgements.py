@@ -82,6 +82,7 @@ def test_an_acknowledgement_says_who_knows_how_much(shown, issuer, clock):
         "id": "evt_7",
         "as_of": clock.now().wall,
         "version": "1.2.3",
+        "waited": 0,
     }
 
 
@@ -124,6 +125,22 @@ def test_what_is_not_known_for_certain_is_not_acknowledged(shown, issuer, state)
     shown.picture = Picture(epoch=EPOCH, seq=9, **state)
     assert shown.told.acknowledge() == SIGN_OF_LIFE
     assert issuer.acknowledged == []
+
+
+def test_an_event_is_acknowledged_within_a_fifth_of_a_second_with_how_long_it_has_been_enforced(
+    shown, issuer, clock, monkeypatch
+):
+    """A hundred processes that tell at once would be in the way of those who have not heard yet."""
+    monkeypatch.setattr(acknowledgements, "SPREAD", 0.2)
+    monkeypatch.setattr(acknowledgements.random, "uniform", lambda _, most: most)
+    shown.move(8)
+    assert shown.told.acknowledge() == pytest.approx(0.2)
+    clock.advance(150)
+    assert shown.told.acknowledge() == pytest.approx(0.05)
+    shown.move(9)
+    clock.advance(50)
+    shown.told.acknowledge()
+    assert [(said["seq"], said["waited"]) for said in issuer.acknowledged] == [(9, 50)]
 
 
 def test_a_stream_of_events_is_acknowledged_twice_a_second_by_its_newest_place(shown, issuer, clock):
