@@ -8,6 +8,8 @@ from litestar.params import FromPath
 
 from broker import standing as lifecycle
 from broker.callers import Callers
+from broker.feed import acts
+from broker.feed.acts import Acts
 from broker.feed.follower import Follower
 from broker.leases import Leases
 from broker.registry.registry import Agent, Registry
@@ -20,11 +22,13 @@ async def list_agents(
     callers: NamedDependency[Callers],
     registry: NamedDependency[Registry],
     standing: NamedDependency[Standing],
+    follower: NamedDependency[Follower],
 ) -> dict[str, Any]:
     """List every agent of the registry."""
     await callers.operator(request.headers.get("authorization"), "watch")
+    known = follower.standpoint().acts
     agents = [registry.agent(name) for name in sorted(registry.content.agents)]
-    return {"agents": [_shown(agent, standing) for agent in agents], "cursor": None}
+    return {"agents": [_shown(agent, standing, known) for agent in agents], "cursor": None}
 
 
 @get("/v1/agents/{name:str}")
@@ -40,15 +44,17 @@ async def show(
     """Show one agent, with how many leases it holds."""
     await callers.operator(request.headers.get("authorization"), "watch")
     agent = registry.agent(name)
-    live = await leases.count_live(follower.standpoint().picture.epoch, name)
-    return {**_shown(agent, standing), "live_leases": live}
+    standpoint = follower.standpoint()
+    live = await leases.count_live(standpoint.picture.epoch, name)
+    return {**_shown(agent, standing, standpoint.acts), "live_leases": live}
 
 
-def _shown(agent: Agent, standing: Standing) -> dict[str, Any]:
-    record = agent.record
+def _shown(agent: Agent, standing: Standing, known: Acts) -> dict[str, Any]:
+    record, act = agent.record, known.get(f"agent {agent.name}")
     return {
         "name": agent.name,
         "status": lifecycle.status(agent, standing.today()),
+        "reduced": acts.reduction(act) if act is not None else None,
         "missing": record.missing,
         "owner": record.owner,
         "purpose": record.purpose,

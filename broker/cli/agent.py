@@ -14,6 +14,7 @@ from broker.cli.options import (
     OperatorKey,
     OperatorName,
 )
+from broker.client.answers import AgentRecord
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -37,7 +38,7 @@ def list_agents(
         return
     columns = ("AGENT", "STATUS", "ENVIRONMENT", "OWNER", "ENDS", "PURPOSE")
     rows = [
-        (agent.name, agent.status, agent.environment, agent.owner, str(agent.ends or "–"), agent.purpose) for agent in agents
+        (agent.name, _status(agent), agent.environment, agent.owner, str(agent.ends or "–"), agent.purpose) for agent in agents
     ]
     output.table(columns, rows, empty="The registry has no agents.")
 
@@ -63,7 +64,7 @@ def show(
     output.fields(
         {
             "agent": found.name,
-            "status": found.status,
+            "status": _status(found),
             "lacks": ", ".join(found.missing),
             "owner": found.owner,
             "purpose": found.purpose,
@@ -75,3 +76,7 @@ def show(
             "live leases": str(found.live_leases) if found.live_leases is not None else "",
         }
     )
+
+
+def _status(agent: AgentRecord) -> str:
+    return f"{agent.status}, {agent.reduced}" if agent.reduced else agent.status

@@ -80,7 +80,10 @@ class LeasePage(_Answer, frozen=True):
 
 
 class AgentRecord(_Answer, frozen=True):
-    """An agent as registered, and where it stands. `missing` names what its record lacks to be active."""
+    """An agent as registered, and where it stands. `missing` names what its record lacks to be active.
+
+    `reduced` is how far its access is reduced by itself; others may be on an instance, a service, or everything.
+    """
 
     name: str
     status: str
@@ -92,6 +95,7 @@ class AgentRecord(_Answer, frozen=True):
     tasks: tuple[str, ...]
     ends: datetime.date | None = None
     review_by: datetime.date | None = None
+    reduced: str | None = None
     live_leases: int | None = None
 
 

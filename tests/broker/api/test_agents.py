@@ -27,6 +27,7 @@ async def test_an_agent_is_shown_as_it_is_registered_with_how_much_it_holds(fron
         "name": "support-bot",
         "status": "active",
         "missing": [],
+        "reduced": None,
         "owner": "jane@example.com",
         "purpose": "First-line support drafting",
         "environment": "prod",

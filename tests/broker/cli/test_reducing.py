@@ -36,6 +36,13 @@ def test_what_is_reduced_is_listed_with_who_and_why(served):
     assert (record["selector"], record["to"]) == ({"service": "crm"}, "read-only")
 
 
+def test_an_agent_that_is_reduced_shows_it(served):
+    served.operate("reduce", "--agent", "support-bot", "--to", "paused", *WHY)
+    assert "active, paused" in served.operate("agent", "list").out
+    assert "active, paused" in served.operate("agent", "show", "support-bot").out
+    assert served.operate("agent", "show", "support-bot", "--json").document["reduced"] == "paused"
+
+
 def test_to_restore_names_what_is_still_reduced(served):
     served.operate("reduce", "--all", "--to", "draft-only", *WHY)
     served.operate("reduce", "--agent", "support-bot", "--to", "paused", *WHY)
