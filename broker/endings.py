@@ -8,7 +8,7 @@ import msgspec
 
 from broker import metrics
 from broker.audit import Audit, Record
-from broker.errors import Stuck, Unavailable
+from broker.errors import InvalidRequest, Stuck, Unavailable
 from broker.feed import acts
 from broker.feed.event import GRACE, LONGEST_LIFE, NewEvent
 from broker.feed.follower import Follower
@@ -18,6 +18,15 @@ from broker.outbox import Order, Outbox
 from scopes.clock import Clock
 
 _LOG = logging.getLogger(__name__)
+
+
+MAX_REASON = 500
+
+
+def check_reason(said: str) -> None:
+    """Raise `InvalidRequest` unless an operator said why, and not too much of it."""
+    if not 0 < len(said) <= MAX_REASON:
+        raise InvalidRequest(f"say why, in at most {MAX_REASON} characters")
 
 
 class Endings:

@@ -5,17 +5,15 @@ Shared by the workers of a replica; one of them at a time tries an order.
 
 import fcntl
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
 
+from broker import durable_file
 from broker.feed.event import NewEvent
-
-LONGEST_PAUSE = 60_000
-"""The longest time between two tries, in milliseconds."""
+from broker.stuck_work import pause_after
 
 
 class Order(msgspec.Struct, frozen=True):
@@ -32,9 +30,9 @@ class Order(msgspec.Struct, frozen=True):
     next_try: int
 
     def failed(self, problem: str, *, now: int) -> "Order":
-        """Return the order after another try that failed: each pause is twice the last one."""
-        pause = min(1_000 * 2**self.tries, LONGEST_PAUSE)
-        return msgspec.structs.replace(self, problem=problem, tries=self.tries + 1, next_try=now + pause)
+        """Return the order after another try that failed."""
+        tries = self.tries + 1
+        return msgspec.structs.replace(self, problem=problem, tries=tries, next_try=now + pause_after(tries))
 
 
 class Outbox:
@@ -46,12 +44,7 @@ class Outbox:
     def keep(self, order: Order) -> None:
         """Write an order, flushed to disk; raise `OSError` where that cannot be done."""
         self._folder.mkdir(mode=0o700, exist_ok=True)
-        aside = self._folder / f".{order.id}.{secrets.token_hex(8)}"
-        with aside.open("wb") as file:
-            file.write(msgspec.json.encode(order))
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(self._path(order.id))
+        durable_file.write(self._path(order.id), msgspec.json.encode(order))
 
     def orders(self) -> list[Order]:
         """Return every order, the oldest first."""

@@ -6,7 +6,7 @@ import msgspec
 
 from broker.audit import Record
 from broker.callers import Caller
-from broker.endings import Endings
+from broker.endings import Endings, check_reason
 from broker.errors import InvalidRequest, NotFound
 from broker.feed import acts
 from broker.feed.acts import Act
@@ -17,7 +17,6 @@ from broker.registry.registry import Registry
 from broker.selector import ReductionSelector
 from scopes.clock import Clock
 
-MAX_REASON = 500
 NONE = "none"
 """What access is reduced to where a reduction is lifted."""
 
@@ -70,8 +69,7 @@ class Reduction:
     def _check(self, kind: str, value: str, to: str, reason: str) -> None:
         if to not in (*acts.REDUCTIONS, NONE):
             raise InvalidRequest(f"access is reduced to one of {', '.join(acts.REDUCTIONS)}; {NONE} restores it")
-        if not 0 < len(reason) <= MAX_REASON:
-            raise InvalidRequest(f"say why, in at most {MAX_REASON} characters")
+        check_reason(reason)
         content = self._registry.content
         # What stands may be of an agent that has left the registry since, so that to restore is not checked.
         if to != NONE and (kind, value in content.agents) == ("agent", False):

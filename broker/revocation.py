@@ -8,7 +8,7 @@ import msgspec
 
 from broker.audit import Audit, Record
 from broker.callers import Caller
-from broker.endings import Endings
+from broker.endings import Endings, check_reason
 from broker.errors import InvalidRequest, NotFound, Unavailable
 from broker.feed.event import NO_END, NewEvent, new_event
 from broker.feed.follower import Follower
@@ -25,8 +25,6 @@ from scopes.revocations import Picture
 from scopes.scope import canonical_prefix
 
 SCHEDULER = Caller("Scheduler", "scheduler")
-
-MAX_REASON = 500
 
 _TASK_END = "the end of a task"
 # How many tasks are ended at the same time, so that they share round trips and leave the others their turn.
@@ -71,8 +69,7 @@ class Revocation:
     async def revoke(self, selector: Selector, reason: str, by: Caller) -> Revoked:
         """Commit the end of everything the selector hits, known or not; raise `Stuck` where that is not certain."""
         kind, value = selector.chosen
-        if not 0 < len(reason) <= MAX_REASON:
-            raise InvalidRequest(f"say why, in at most {MAX_REASON} characters")
+        check_reason(reason)
         events, matched = await self._seen_or_blind(kind, value)
         record = Record(kind="revocation", operator=by.name, selector=f"{kind}:{value}", reason="requested", said=reason)
         committed = await self._endings.commit(events, record)

@@ -9,7 +9,13 @@ from scopes.clock import Clock
 LONGEST_PAUSE = 60_000
 """The longest time between two tries, in milliseconds."""
 
+_DOUBLINGS = 10
 _LOG = logging.getLogger(__name__)
+
+
+def pause_after(tries: int) -> int:
+    """Return the milliseconds until the next try after so many that failed: each pause is twice the last one."""
+    return min(500 << min(tries, _DOUBLINGS), LONGEST_PAUSE)
 
 
 class Piece(msgspec.Struct, frozen=True):
@@ -40,12 +46,11 @@ class StuckWork:
         return piece is None or piece.next_try <= self._clock.now().wall
 
     def failed(self, id: str, what: str, error: Exception) -> None:
-        """Note that a piece of work failed once more: each pause is twice the last one."""
+        """Note that a piece of work failed once more."""
         now, known = self._clock.now().wall, self._pieces.get(id)
         since, tries = (known.since, known.tries + 1) if known else (now, 1)
         # Only the kind of an unexpected error, for its text can quote anything.
-        pause = min(500 * 2 ** min(tries, 10), LONGEST_PAUSE)
-        self._pieces[id] = Piece(id, what, since, type(error).__name__, tries, now + pause)
+        self._pieces[id] = Piece(id, what, since, type(error).__name__, tries, now + pause_after(tries))
         _LOG.error("%s (%s) is stuck and will be tried again: %s", what, id, type(error).__name__)
 
     def done(self, id: str) -> None:

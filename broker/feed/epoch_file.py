@@ -1,15 +1,13 @@
 """The last epoch this broker knew, kept beside its keys, so that a lost store never leads back to an earlier one."""
 
-import os
-import secrets
 from pathlib import Path
 
-from broker import ulid
+from broker import durable_file, ulid
 from broker.errors import ConfigurationError
 
 
 class EpochFile:
-    """One line in one file. Safe against a crash: written aside, flushed to disk, then renamed."""
+    """One line in one file."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -28,10 +26,4 @@ class EpochFile:
         """Remember an epoch, unless a higher one is known: workers share the file, and one of them may lag."""
         if epoch <= self.read():
             return
-        # A name of its own, for replicas that share the folder can have the same process id, each in its container.
-        aside = self._path.with_name(f"{self._path.name}.{secrets.token_hex(8)}")
-        with aside.open("w", encoding="ascii") as file:
-            file.write(epoch + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(self._path)
+        durable_file.write(self._path, f"{epoch}\n".encode())

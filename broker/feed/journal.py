@@ -5,13 +5,12 @@ replaced by an earlier one.
 """
 
 import fcntl
-import os
-import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
+from broker import durable_file
 from broker.errors import ConfigurationError
 from broker.feed import acts
 from broker.feed.acts import Act
@@ -49,17 +48,4 @@ class Journal:
             holding = acts.merged(before.acts, news)
             after = Memory(max(before.epoch, epoch), tuple(holding[target] for target in sorted(holding)))
             if after != before:
-                self._write(msgspec.json.encode(after))
-
-    def _write(self, content: bytes) -> None:
-        aside = self._path.with_name(f"{self._path.name}.{secrets.token_hex(8)}")
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(self._path)
-        folder = os.open(self._path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+                durable_file.write(self._path, msgspec.json.encode(after))

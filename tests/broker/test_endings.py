@@ -6,8 +6,9 @@ import pytest
 
 from broker.errors import NotFound, Stuck, Unavailable
 from broker.feed.journal import Journal
-from broker.outbox import LONGEST_PAUSE, Outbox
+from broker.outbox import Outbox
 from broker.selector import ReductionSelector
+from broker.stuck_work import LONGEST_PAUSE
 from tests.broker.ended import is_ended, told
 from tests.broker.recorded import kinds_recorded
 from tests.broker.redis_server import RedisServer

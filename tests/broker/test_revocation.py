@@ -2,9 +2,9 @@
 
 import pytest
 
+from broker.endings import MAX_REASON
 from broker.errors import InvalidRequest, NotFound, Unavailable
 from broker.feed.event import GRACE, LONGEST_LIFE
-from broker.revocation import MAX_REASON
 from broker.selector import Selector
 from tests.broker.ended import is_ended, status_of, told
 from tests.broker.recorded import recorded

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from broker.feed.event import new_event
-from broker.outbox import LONGEST_PAUSE, Order, Outbox
+from broker.outbox import Order, Outbox
+from broker.stuck_work import LONGEST_PAUSE
 from scopes.clock import SystemClock
 
 

@@ -400,7 +400,8 @@ async def test_one_shard_that_lags_stops_no_other(world: World) -> None:
     task, other = await world.declare(), await world.declare(workload="spiffe://development.test/agent/other-bot")
     await written(world, task, longest=5_000)
     world.advance(5_000 + MAX_LAG + 1_000)
-    await written(world, other)
+    lease = await written(world, other)
+    assert (await world.broker.leases.find(lease.id, world.broker.streams.picture)).status == "live"
 
 
 async def test_an_id_is_new_each_time(world: World) -> None:
