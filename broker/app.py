@@ -18,6 +18,7 @@ from litestar.exceptions import HTTPException
 from broker import policy as policies
 from broker import settings as settings_file
 from broker import ulid
+from broker.active import Active, Rules
 from broker.api import (
     agents,
     audit,
@@ -45,7 +46,7 @@ from broker.feed.follower import Follower
 from broker.feed.journal import Journal
 from broker.feed.log import Log
 from broker.feed.streams import Streams
-from broker.identity import JwtSvids, TrustDomain
+from broker.identity import Identities, JwtSvids, TrustDomain
 from broker.issuer import Issuer
 from broker.keys import Keys
 from broker.leases import Leases
@@ -65,6 +66,7 @@ from broker.store.watch import Watch
 from broker.stuck_work import StuckWork
 from broker.tasks import Tasks
 from scopes.clock import Clock, SystemClock
+from scopes.keys import KeySet
 
 _HANDLERS: list[Any] = [
     metadata.server_metadata,
@@ -153,7 +155,9 @@ class Broker:
 
     def __init__(self, configuration: Configuration, stores: Stores, *, clock: Clock) -> None:
         self.configuration, self.stores, self.clock = configuration, stores, clock
-        self.registry, self.keys = configuration.registry, configuration.keys
+        self.keys = configuration.keys
+        policy = Policy(configuration.policies, configuration.registry, clock=clock)
+        self.active = Active(Rules(configuration.registry, policy))
         settings, store = configuration.settings, stores.shared
         self.streams = Streams(issuer=settings.issuer, key=self.keys.feed)
         folder = settings.path(settings.keys)
@@ -167,11 +171,9 @@ class Broker:
         self.leases = Leases(store)
         self.watch = Watch(settings.redis_url, clock=clock, replicas_required=settings.replicas_required)
         self.tasks = Tasks(store, audit=self.audit, clock=clock, watch=self.watch)
-        self.identity = JwtSvids(configuration.trust_domains, audience=settings.issuer, clock=clock)
+        self.identities = Identities(svids=JwtSvids(configuration.trust_domains, audience=settings.issuer, clock=clock))
         self.standing = Standing(clock=clock)
-        self.policy = Policy(configuration.policies, self.registry, clock=clock)
-        operator_keys = {name: operator.keys for name, operator in self.registry.content.operators.items()}
-        self.operators = Operators(operator_keys, store=store, audience=settings.issuer, clock=clock)
+        self.operators = Operators(self._operator_keys, store=store, audience=settings.issuer, clock=clock)
         self.stuck_work = StuckWork(clock)
         self.issuer = self._issuer()
         self.callers = self._callers()
@@ -181,7 +183,7 @@ class Broker:
         self.reduction = self._reduction()
         self.enforcement = Enforcement(
             acknowledgements=self.acknowledgements,
-            registry=self.registry,
+            active=self.active,
             clock=clock,
             anyone_follows=settings.anyone_follows,
         )
@@ -220,11 +222,14 @@ class Broker:
         )
 
     def _given(self) -> dict[str, Any]:
-        names = "keys streams follower watch audit leases tasks registry standing callers exchange endings revocation"
+        names = "keys streams follower watch audit leases tasks active standing callers exchange endings revocation"
         names += " reduction acknowledgements enforcement stuck_work"
         settings = self.configuration.settings
         rooms = {name: getattr(self, name) for name in names.split()}
         return {"issuer": settings.issuer, "anyone_follows": settings.anyone_follows, **rooms}
+
+    def _operator_keys(self, name: str) -> KeySet:
+        return self.active.rules.registry.operator_keys(name)
 
     def _issuer(self) -> Issuer:
         return Issuer(
@@ -240,20 +245,18 @@ class Broker:
 
     def _callers(self) -> Callers:
         return Callers(
-            identity=self.identity,
+            identities=self.identities,
             operators=self.operators,
-            registry=self.registry,
+            active=self.active,
             standing=self.standing,
-            policy=self.policy,
         )
 
     def _exchange(self) -> Exchange:
         return Exchange(
-            identity=self.identity,
-            registry=self.registry,
+            identities=self.identities,
+            active=self.active,
             standing=self.standing,
             tasks=self.tasks,
-            policy=self.policy,
             issuer=self.issuer,
             follower=self.follower,
             audit=self.audit,
@@ -279,7 +282,7 @@ class Broker:
             follower=self.follower,
             leases=self.leases,
             tasks=self.tasks,
-            registry=self.registry,
+            active=self.active,
             audit=self.audit,
             clock=self.clock,
             stuck=self.stuck_work,
@@ -296,7 +299,7 @@ class Broker:
         )
 
     def _reduction(self) -> Reduction:
-        return Reduction(endings=self.endings, follower=self.follower, registry=self.registry, clock=self.clock)
+        return Reduction(endings=self.endings, follower=self.follower, active=self.active, clock=self.clock)
 
     def _scheduler(self) -> Scheduler:
         return Scheduler(

@@ -10,10 +10,10 @@ Only the end of a key fences nobody: a token that was signed with a stolen key s
 import asyncio
 from typing import Literal, NamedTuple
 
+from broker.active import Active
 from broker.errors import NotFound, Unavailable
 from broker.feed.acknowledgements import ANONYMOUS, MOST_PROCESSES, Acknowledgements, Logged, Position, Process
 from broker.registry.records import STALENESS, Service
-from broker.registry.registry import Registry
 from scopes.clock import Clock
 from scopes.revocations import MAX_AHEAD
 
@@ -53,9 +53,9 @@ class Known(NamedTuple):
 class Enforcement:
     """Answers from what verifiers acknowledged."""
 
-    def __init__(self, *, acknowledgements: Acknowledgements, registry: Registry, clock: Clock, anyone_follows: bool) -> None:
+    def __init__(self, *, acknowledgements: Acknowledgements, active: Active, clock: Clock, anyone_follows: bool) -> None:
         self._acknowledgements = acknowledgements
-        self._registry = registry
+        self._active = active
         self._clock = clock
         self._anyone_follows = anyone_follows
 
@@ -67,7 +67,7 @@ class Enforcement:
         if logged.position.time > self._clock.now().wall + MAX_AHEAD:
             # By such a clock everybody would seem to be fenced.
             raise Unavailable("the store's clock is more than a second ahead of this worker's", retry_after=1)
-        services = self._registry.content.services.items()
+        services = self._active.rules.registry.content.services.items()
         concerned = [(name, service) for name, service in services if logged.event.concerns(service.audience)]
         processes = await self._processes([service for _, service in concerned], logged.position.time)
         named = zip(concerned, processes, strict=True)
@@ -77,7 +77,7 @@ class Enforcement:
     async def verifiers(self) -> tuple[Position, list[Known]]:
         """Return where the log stands, and every process that was heard of lately."""
         position = await self._acknowledgements.position()
-        services = self._registry.content.services
+        services = self._active.rules.registry.content.services
         processes = await self._processes(list(services.values()), position.time)
         named = zip(services.items(), processes, strict=True)
         return position, [Known(name, service.audience, process) for (name, service), known in named for process in known]

@@ -107,12 +107,12 @@ class Issuer:
             level=question.entry.action.level,
             epoch=picture.epoch,
             position=picture.seq,
-            workload=permit.workload if permit.workload != task.workload else None,
+            workload=question.workload.id if question.workload.id != task.workload else None,
         )
         audit = Record(
             kind="token.issued",
             agent=agent.name,
-            workload=permit.workload,
+            workload=question.workload.id,
             task=task.id,
             lease=id,
             scope=record.scope,
@@ -131,6 +131,7 @@ class Issuer:
     def _claims(self, permit: Permit, id: str, written: Written) -> Claims:
         question = permit.question
         task, audience, record = question.task, question.entry.service.audience, written.record
+        workload = question.workload
         return Claims(
             iss=self._issuer,
             sub=task.subject,
@@ -143,13 +144,15 @@ class Issuer:
             txn=task.path[0],
             scope=record.scope,
             authorization_details=(detail_of(question.scope, audience),),
-            act=Actor(sub=permit.workload) if permit.workload != task.subject else None,
+            act=Actor(sub=workload.id) if workload.id != task.subject else None,
+            cnf=question.confirmation,
             lease=LeaseClaims(
                 epoch=record.epoch,
                 position=record.position,
                 path=task.path,
                 level=record.level,
                 max_staleness=question.entry.action.staleness,
+                instance=workload.instance,
             ),
         )
 

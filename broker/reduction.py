@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from broker.active import Active
 from broker.audit import Record
 from broker.callers import Caller
 from broker.endings import Endings, check_reason
@@ -13,7 +14,6 @@ from broker.feed.acts import Act
 from broker.feed.event import LIFT, NewEvent, new_event
 from broker.feed.follower import Follower
 from broker.feed.log import Committed
-from broker.registry.registry import Registry
 from broker.selector import ReductionSelector
 from scopes.clock import Clock
 
@@ -43,10 +43,10 @@ class InForce(NamedTuple):
 class Reduction:
     """Reduces and restores. What is live is hit by the event; what is asked for afterwards, by what stands."""
 
-    def __init__(self, *, endings: Endings, follower: Follower, registry: Registry, clock: Clock) -> None:
+    def __init__(self, *, endings: Endings, follower: Follower, active: Active, clock: Clock) -> None:
         self._endings = endings
         self._follower = follower
-        self._registry = registry
+        self._active = active
         self._clock = clock
 
     async def reduce(self, selector: ReductionSelector, to: str, reason: str, by: Caller) -> Reduced:
@@ -70,7 +70,7 @@ class Reduction:
         if to not in (*acts.REDUCTIONS, NONE):
             raise InvalidRequest(f"access is reduced to one of {', '.join(acts.REDUCTIONS)}; {NONE} restores it")
         check_reason(reason)
-        content = self._registry.content
+        content = self._active.rules.registry.content
         # What stands may be of an agent that has left the registry since, so that to restore is not checked.
         if to != NONE and (kind, value in content.agents) == ("agent", False):
             raise NotFound(f"there is no agent {value!a}")
@@ -78,7 +78,7 @@ class Reduction:
             raise NotFound(f"there is no service {value!a}")
 
     def _event(self, kind: str, value: str, to: str) -> NewEvent:
-        audiences = (self._registry.content.services[value].audience,) if kind == "service" else None
+        audiences = (self._active.rules.registry.content.services[value].audience,) if kind == "service" else None
         # A service is the prefix of everything at it.
         event = new_event("resource" if kind == "service" else kind, value, now=self._clock.now().wall, audiences=audiences)
         if to == NONE:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from broker.active import Active
 from broker.audit import Audit, Record
 from broker.callers import Caller
 from broker.endings import Endings, check_reason
@@ -14,7 +15,6 @@ from broker.feed.event import NO_END, NewEvent, new_event
 from broker.feed.follower import Follower
 from broker.feed.log import Log
 from broker.leases import Lease, Leases
-from broker.registry.registry import Registry
 from broker.selector import Selector
 from broker.store.shards import SHARDS
 from broker.stuck_work import StuckWork
@@ -51,7 +51,7 @@ class Revocation:
         follower: Follower,
         leases: Leases,
         tasks: Tasks,
-        registry: Registry,
+        active: Active,
         audit: Audit,
         clock: Clock,
         stuck: StuckWork,
@@ -61,7 +61,7 @@ class Revocation:
         self._follower = follower
         self._leases = leases
         self._tasks = tasks
-        self._registry = registry
+        self._active = active
         self._audit = audit
         self._clock = clock
         self._stuck = stuck
@@ -121,7 +121,7 @@ class Revocation:
         return [self._event(kind, value)]
 
     def _agents_of(self, owner: str) -> list[str]:
-        names = [name for name, agent in self._registry.content.agents.items() if agent.owner == owner]
+        names = [name for name, agent in self._active.rules.registry.content.agents.items() if agent.owner == owner]
         if not names:
             raise NotFound(f"nobody called {owner!a} owns an agent")
         return names
@@ -159,7 +159,7 @@ class Revocation:
 
     def _audiences(self, services: Iterable[str]) -> tuple[str, ...] | None:
         """Return the services' audiences; `None`, so all, where one is not in the catalogue any more."""
-        known = self._registry.content.services
+        known = self._active.rules.registry.content.services
         found = {known[name].audience if name in known else None for name in services}
         return None if None in found else tuple(sorted(audience for audience in found if audience is not None))
 

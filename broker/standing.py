@@ -6,6 +6,7 @@ from broker.errors import AccessDenied, BrokerError, UnauthorizedClient
 from broker.feed import acts
 from broker.feed.acts import Acts, Target
 from broker.registry.registry import Agent
+from broker.workload import Workload
 from scopes.clock import Clock
 from scopes.levels import Level, is_above
 
@@ -38,12 +39,13 @@ class Standing:
         return agent
 
 
-def check_reductions(known: Acts, agent: str, workload: str, *, service: str, level: Level) -> None:
+def check_reductions(known: Acts, agent: str, workload: Workload, *, service: str, level: Level) -> None:
     """Raise `UnauthorizedClient` or `AccessDenied` for what a reduction in force does not let through.
 
     There may be one on everything, on the agent, on this instance of it, and on the service; each of them counts.
     """
-    for target in (acts.ALL, f"agent {agent}", f"instance {workload}", f"resource {service}"):
+    instances = (f"instance {name}" for name in workload.names)
+    for target in (acts.ALL, f"agent {agent}", *instances, f"resource {service}"):
         act = known.get(target)
         to = acts.reduction(act) if act is not None else None
         if act is not None and to is not None:

@@ -7,12 +7,14 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath
 
 from broker import standing as lifecycle
+from broker.active import Active
+from broker.api.presented import presented
 from broker.callers import Callers
 from broker.feed import acts
 from broker.feed.acts import Acts
 from broker.feed.follower import Follower
 from broker.leases import Leases
-from broker.registry.registry import Agent, Registry
+from broker.registry.registry import Agent
 from broker.standing import Standing
 
 
@@ -20,13 +22,14 @@ from broker.standing import Standing
 async def list_agents(
     request: Request[Any, Any, Any],
     callers: NamedDependency[Callers],
-    registry: NamedDependency[Registry],
+    active: NamedDependency[Active],
     standing: NamedDependency[Standing],
     follower: NamedDependency[Follower],
 ) -> dict[str, Any]:
     """List every agent of the registry."""
-    await callers.operator(request.headers.get("authorization"), "watch")
+    await callers.operator(presented(request), "watch")
     known = follower.standpoint().acts
+    registry = active.rules.registry
     agents = [registry.agent(name) for name in sorted(registry.content.agents)]
     return {"agents": [_shown(agent, standing, known) for agent in agents], "cursor": None}
 
@@ -36,14 +39,14 @@ async def show(
     request: Request[Any, Any, Any],
     name: FromPath[str],
     callers: NamedDependency[Callers],
-    registry: NamedDependency[Registry],
+    active: NamedDependency[Active],
     standing: NamedDependency[Standing],
     leases: NamedDependency[Leases],
     follower: NamedDependency[Follower],
 ) -> dict[str, Any]:
     """Show one agent, with how many leases it holds."""
-    await callers.operator(request.headers.get("authorization"), "watch")
-    agent = registry.agent(name)
+    await callers.operator(presented(request), "watch")
+    agent = active.rules.registry.agent(name)
     standpoint = follower.standpoint()
     live = await leases.count_live(standpoint.picture.epoch, name)
     return {**_shown(agent, standing, standpoint.acts), "live_leases": live}

@@ -7,6 +7,7 @@ from litestar import Request, Response, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
+from broker.api.presented import presented
 from broker.audit import Audit, Entry
 from broker.callers import Callers
 
@@ -21,7 +22,7 @@ async def list_events(
     cursor: FromQuery[str] = "",
 ) -> Response[bytes]:
     """Return records after the cursor, as JSON or as JSON lines; the last line's cursor is where to go on."""
-    await callers.operator(request.headers.get("authorization"), "audit:read")
+    await callers.operator(presented(request), "audit:read")
     entries = [_shown(entry) for entry in await audit.read(cursor)]
     if request.headers.get("accept") == JSON_LINES:
         return Response(b"".join(msgspec.json.encode(entry) + b"\n" for entry in entries), media_type=JSON_LINES)

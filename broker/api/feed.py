@@ -10,12 +10,14 @@ from litestar.params import FromQuery
 from litestar.response import Stream
 
 from broker.api import bodies
+from broker.api.presented import presented
 from broker.callers import Callers
 from broker.enforcement import Enforcement, Known
 from broker.errors import InvalidRequest
 from broker.feed.acknowledgements import ANONYMOUS, Acknowledgement, Acknowledgements, Position, Process
 from broker.feed.follower import Follower
 from broker.feed.streams import Streams
+from broker.identity import Presented
 from broker.keys import Keys
 
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -68,15 +70,15 @@ async def acknowledge(
     anyone_follows: NamedDependency[bool],
 ) -> dict[str, bool]:
     """Hear how far a verifier process has come; a place that the log does not hold is a sign of life and no more."""
-    authorization = request.headers.get("authorization")
-    is_anonymous = anyone_follows and authorization is None
-    workload = ANONYMOUS if is_anonymous else callers.workload(authorization)
+    shown = presented(request)
+    is_anonymous = anyone_follows and shown == Presented()
+    workload = None if is_anonymous else await callers.workload(shown)
     said = await bodies.read(request, Acknowledgement)
-    if is_anonymous:
+    if workload is None:
         callers.service_of(said.aud)
     else:
         callers.check_verifier(workload, said.aud)
-    return {"counted": await acknowledgements.take(said, workload)}
+    return {"counted": await acknowledgements.take(said, workload.id if workload is not None else ANONYMOUS)}
 
 
 @get("/v1/feed/verifiers")
@@ -84,7 +86,7 @@ async def list_verifiers(
     request: Request[Any, Any, Any], callers: NamedDependency[Callers], enforcement: NamedDependency[Enforcement]
 ) -> dict[str, Any]:
     """List every verifier process that was heard of lately, with how far it is behind."""
-    await callers.operator(request.headers.get("authorization"), "watch")
+    await callers.operator(presented(request), "watch")
     position, verifiers = await enforcement.verifiers()
     return {
         "epoch": position.epoch,
@@ -123,7 +125,7 @@ async def _check(request: Request[Any, Any, Any], callers: Callers, audience: st
     if not audience:
         raise InvalidRequest("name the audience of the service: ?aud=…")
     if not anyone:
-        await callers.follower_of(request.headers.get("authorization"), audience)
+        await callers.follower_of(presented(request), audience)
 
 
 async def _frames(streams: Streams, audience: str) -> AsyncIterator[bytes]:

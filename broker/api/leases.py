@@ -7,6 +7,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from broker.api import pages
+from broker.api.presented import presented
 from broker.callers import Callers
 from broker.errors import InvalidRequest
 from broker.feed.follower import Follower
@@ -30,7 +31,7 @@ async def list_leases(
     cursor: FromQuery[str] = "",
 ) -> dict[str, Any]:
     """List leases by status; those that ended are kept for ten minutes, in the audit for good."""
-    await callers.operator(request.headers.get("authorization"), "watch")
+    await callers.operator(presented(request), "watch")
     if status not in _INDEXES:
         raise InvalidRequest(f"status has to be one of {', '.join(_INDEXES)}")
     index, picture = _INDEXES[status], follower.standpoint().picture
@@ -57,7 +58,7 @@ async def show(
     follower: NamedDependency[Follower],
 ) -> dict[str, Any]:
     """Show one lease."""
-    await callers.operator(request.headers.get("authorization"), "watch")
+    await callers.operator(presented(request), "watch")
     return shown(await leases.find(id, follower.standpoint().picture))
 
 

@@ -7,6 +7,7 @@ from litestar import Request, get, post
 from litestar.di import NamedDependency
 
 from broker.api import bodies
+from broker.api.presented import presented
 from broker.callers import Callers
 from broker.reduction import NONE, Reduction
 from broker.selector import ReductionSelector
@@ -25,7 +26,7 @@ async def reduce(
     request: Request[Any, Any, Any], callers: NamedDependency[Callers], reduction: NamedDependency[Reduction]
 ) -> dict[str, Any]:
     """Reduce or restore; the answer comes when the event is committed and kept."""
-    operator = await callers.identify(request.headers.get("authorization"))
+    operator = await callers.identify(presented(request))
     wanted = await bodies.read(request, ReductionRequest)
     callers.check_operator(operator, "restore" if wanted.to == NONE else "reduce")
     done = await reduction.reduce(wanted.selector, wanted.to, wanted.reason, operator)
@@ -37,5 +38,5 @@ async def list_reductions(
     request: Request[Any, Any, Any], callers: NamedDependency[Callers], reduction: NamedDependency[Reduction]
 ) -> dict[str, Any]:
     """List every reduction in force."""
-    await callers.operator(request.headers.get("authorization"), "watch")
+    await callers.operator(presented(request), "watch")
     return {"reductions": [each._asdict() for each in reduction.in_force()], "cursor": None}

@@ -9,6 +9,7 @@ from litestar.params import FromPath
 
 from broker.api import bodies
 from broker.api.feed import named
+from broker.api.presented import presented
 from broker.callers import Callers
 from broker.enforcement import Affected, Enforcement
 from broker.revocation import Revocation
@@ -27,7 +28,7 @@ async def revoke(
     request: Request[Any, Any, Any], callers: NamedDependency[Callers], revocation: NamedDependency[Revocation]
 ) -> dict[str, Any]:
     """Revoke; the answer comes when the event is committed, whether or not anything known matched."""
-    operator = await callers.operator(request.headers.get("authorization"), "revoke")
+    operator = await callers.operator(presented(request), "revoke")
     wanted = await bodies.read(request, RevocationRequest)
     revoked = await revocation.revoke(wanted.selector, wanted.reason, operator)
     return {"id": revoked.id, "epoch": revoked.epoch, "seq": revoked.seq, "matched": revoked.matched}
@@ -41,7 +42,7 @@ async def show(
     id: FromPath[str],
 ) -> dict[str, Any]:
     """Show which verifier processes of the affected services enforce a revocation, and which of the others are fenced."""
-    await callers.operator(request.headers.get("authorization"), "watch")
+    await callers.operator(presented(request), "watch")
     logged, affected = await enforcement.of(id)
     return {
         "id": id,

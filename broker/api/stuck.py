@@ -5,6 +5,7 @@ from typing import Any
 from litestar import Request, get
 from litestar.di import NamedDependency
 
+from broker.api.presented import presented
 from broker.callers import Callers
 from broker.endings import Endings
 from broker.outbox import Order
@@ -19,7 +20,7 @@ async def list_stuck(
     stuck_work: NamedDependency[StuckWork],
 ) -> dict[str, Any]:
     """List what this replica could not carry out yet, the oldest first."""
-    await callers.operator(request.headers.get("authorization"), "watch")
+    await callers.operator(presented(request), "watch")
     return {"stuck": [*map(_shown, endings.stuck()), *map(_shown, stuck_work.pieces())], "cursor": None}
 
 

@@ -6,9 +6,10 @@ from litestar import Request, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
+from broker.active import Active
 from broker.api import bodies, pages
+from broker.api.presented import presented
 from broker.callers import Callers
-from broker.registry.registry import Registry
 from broker.revocation import Revocation
 from broker.tasks import Declaration, Task, Tasks
 
@@ -20,12 +21,12 @@ async def declare(
     request: Request[Any, Any, Any],
     callers: NamedDependency[Callers],
     tasks: NamedDependency[Tasks],
-    registry: NamedDependency[Registry],
+    active: NamedDependency[Active],
 ) -> dict[str, Any]:
     """Open a task of one of the caller's types."""
-    agent, workload = callers.agent(request.headers.get("authorization"))
+    agent, workload = await callers.agent(presented(request))
     declaration = await bodies.read(request, Declaration)
-    return shown(await tasks.open(agent, workload, declaration, registry))
+    return shown(await tasks.open(agent, workload.id, declaration, active.rules.registry))
 
 
 @get("/v1/tasks")
@@ -37,7 +38,7 @@ async def list_open(
     cursor: FromQuery[str] = "",
 ) -> dict[str, Any]:
     """List open tasks, of one agent or of all."""
-    await callers.operator(request.headers.get("authorization"), "watch")
+    await callers.operator(presented(request), "watch")
     page = await pages.read(cursor, agent, tasks.page, lambda task: agent in (None, task.agent))
     return {"tasks": [shown(task) for task in page.items], "cursor": page.cursor}
 
@@ -47,7 +48,7 @@ async def show(
     request: Request[Any, Any, Any], id: FromPath[str], callers: NamedDependency[Callers], tasks: NamedDependency[Tasks]
 ) -> dict[str, Any]:
     """Show one task to its agent or to an operator."""
-    caller = await callers.identify(request.headers.get("authorization"))
+    caller = await callers.identify(presented(request))
     task = await tasks.find(id)
     callers.check_task(caller, "task:show", task)
     return shown(task)
@@ -64,7 +65,7 @@ async def end(
 ) -> dict[str, Any]:
     """End a task with everything below it; its tokens are revoked before the answer."""
     outcome = pages.chosen(verb, _OUTCOMES)
-    caller = await callers.identify(request.headers.get("authorization"))
+    caller = await callers.identify(presented(request))
     callers.check_task(caller, "task:end", await tasks.find(id))
     return shown(await revocation.end_task(id, outcome, caller))
 

@@ -10,6 +10,7 @@ from litestar.di import NamedDependency
 from broker.errors import InvalidAuthorizationDetails, InvalidClient, InvalidRequest, InvalidTarget, UnsupportedGrantType
 from broker.errors import InvalidScope as InvalidScopeAsked
 from broker.exchange import Exchange, TokenRequest
+from broker.identity import Presented
 from broker.issuer import Issued
 from broker.tasks import Declaration
 from scopes import claims, strict_json
@@ -57,7 +58,7 @@ def parse(parameters: Parameters) -> TokenRequest:
     if declaration is not None and "task" in parameters:
         raise InvalidRequest("send task or task_declaration, not both")
     return TokenRequest(
-        unverified_assertion=_assertion(parameters),
+        presented=Presented(_assertion(parameters), "jwt-spiffe"),
         scope=asked.scope,
         client_id=parameters.get("client_id"),
         task=parameters.get("task"),

@@ -1,6 +1,7 @@
 """Who is calling: assertions that nobody has checked become workloads."""
 
+from broker.identity.identities import Identities
+from broker.identity.presented import Presented
 from broker.identity.spiffe import JwtSvids, TrustDomain
-from broker.identity.workload import Workload
 
-__all__ = ["JwtSvids", "TrustDomain", "Workload"]
+__all__ = ["Identities", "JwtSvids", "Presented", "TrustDomain"]

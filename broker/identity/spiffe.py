@@ -7,8 +7,8 @@ from pathlib import Path
 import msgspec
 
 from broker.errors import ConfigurationError, InvalidClient
-from broker.identity.workload import Workload
 from broker.spiffe_id import trust_domain
+from broker.workload import Workload
 from scopes import jose, strict_json
 from scopes.clock import Clock
 from scopes.errors import InvalidDocument

@@ -1,6 +1,6 @@
 """Operators sign one assertion per request with a key that the registry names (RFC 7523 §3)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
 
 import msgspec
 
@@ -9,7 +9,7 @@ from broker.store import Store, key, shard_of
 from scopes import jose, strict_json
 from scopes.clock import Clock
 from scopes.errors import InvalidDocument
-from scopes.keys import TOKEN_ALGORITHMS, Jwk, KeySet, VerificationKey, thumbprint
+from scopes.keys import KeySet
 
 ASSERTION_LIFETIME = 60
 """The seconds an operator's assertion may live."""
@@ -38,13 +38,13 @@ class _AssertionClaims(msgspec.Struct, frozen=True, omit_defaults=True):
 class Operators:
     """Authenticates operators."""
 
-    def __init__(self, keys: Mapping[str, Sequence[Jwk]], *, store: Store, audience: str, clock: Clock) -> None:
-        """Accept the operators of these names, each by any of their public keys."""
+    def __init__(self, keys: Callable[[str], KeySet], *, store: Store, audience: str, clock: Clock) -> None:
+        """Accept operators by the keys that `keys` returns for their names; none for a name that is no operator's."""
+        self._keys = keys
         self._store = store
         self._audience = audience
         self._clock = clock
         self._spend = store.script("broker.operators", "spend", even_when_full=True)
-        self._keys = {name: KeySet(map(_verification_key, jwks)) for name, jwks in keys.items()}
 
     async def authenticate(self, unverified_assertion: str) -> str:
         """Return the operator's name, and spend the assertion; raise `InvalidClient`, or `Unavailable` without a store."""
@@ -62,7 +62,7 @@ class Operators:
         jws = jose.read(unverified_assertion, types=_TYPES)
         unverified_claims = strict_json.decode(jws.unverified_payload, type=_AssertionClaims, max_bytes=jose.MAX_TOKEN_BYTES)
         # Whose key to use stands in the assertion; nothing else of it is used before the signature is checked.
-        keys = self._keys.get(unverified_claims.sub, KeySet())
+        keys = self._keys(unverified_claims.sub)
         claims = strict_json.decode(jws.verified_payload(keys), type=_AssertionClaims, max_bytes=jose.MAX_TOKEN_BYTES)
         self._check(claims)
         return claims
@@ -75,7 +75,3 @@ class Operators:
             raise InvalidDocument(f"it may live {ASSERTION_LIFETIME} seconds at most")
         if now >= claims.exp or claims.iat > now + MAX_SKEW:
             raise InvalidDocument("it has expired, or is from the future; compare the clocks")
-
-
-def _verification_key(jwk: Jwk) -> VerificationKey:
-    return VerificationKey({**jwk, "kid": thumbprint(jwk)}, algorithms=TOKEN_ALGORITHMS)

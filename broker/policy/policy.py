@@ -33,6 +33,8 @@ class Seen(NamedTuple):
     record: str
     fields: tuple[str, ...]
     ttl: int
+    proof: str
+    identity_source: str
     hour: int
     weekday: int
 
@@ -77,13 +79,15 @@ class Policy:
         resource = question.scope.resource
         return Seen(
             agent=question.agent.name,
-            trust_domain=question.trust_domain,
+            trust_domain=question.workload.trust,
             task_type=question.task.type,
             depth=len(question.task.path) - 1,
             action=action_name(resource.service, resource.type, question.scope.action),
             record=str(resource) if self._folder.reads_record_ids else f"{resource.service}:{resource.type}",
             fields=question.scope.fields or (),
             ttl=question.ttl,
+            proof=question.proof,
+            identity_source=question.workload.source,
             hour=now.hour,
             weekday=now.isoweekday(),
         )
@@ -141,6 +145,8 @@ def _context(question: Question, seen: Seen) -> dict[str, Any]:
         "level": question.entry.action.level,
         "reversible": question.entry.action.reversible,
         "ttl": seen.ttl,
+        "proof": seen.proof,
+        "identity_source": seen.identity_source,
         "hour": seen.hour,
         "weekday": seen.weekday,
     }
@@ -161,7 +167,7 @@ def _agent_record_attributes(record: AgentRecord) -> dict[str, Any]:
 
 def _agent_attributes(question: Question) -> dict[str, Any]:
     record = question.agent.record
-    return {"owner": record.owner, "environment": record.environment, "trust_domain": question.trust_domain}
+    return {"owner": record.owner, "environment": record.environment, "trust_domain": question.workload.trust}
 
 
 def _record_attributes(question: Question) -> dict[str, Any]:

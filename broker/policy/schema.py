@@ -15,7 +15,8 @@ entity Task { agent: Agent };
 entity Feed { service: Service };
 entity Fleet;
 
-// What policies see of a request for a token. `ttl` is seconds; `hour` and `weekday` (1 is Monday) are in UTC.
+// What policies see of a request for a token. `ttl` is seconds; `proof` is "none", "dpop" or "mtls"; `identity_source` is
+// "jwt-svid", "x509-svid", "oidc" or "private-key"; `hour` and `weekday` (1 is Monday) are in UTC.
 type TaskContext = { type: String, depth: Long };
 type TokenContext = {
   task: TaskContext,
@@ -24,6 +25,8 @@ type TokenContext = {
   level: String,
   reversible: Bool,
   ttl: Long,
+  proof: String,
+  identity_source: String,
   hour: Long,
   weekday: Long,
 };

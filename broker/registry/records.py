@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from broker.workload import Workload
 from scopes.levels import Level
 
 Positive = Annotated[int, msgspec.Meta(ge=1)]
@@ -23,18 +24,21 @@ class WorkloadSelector(_Record, frozen=True):
 
     spiffe: str
 
-    def matches(self, workload: str) -> bool:
-        """Tell whether the SPIFFE id is this one, or below this prefix."""
-        if self.spiffe.endswith("/*"):
-            return workload.startswith(self.spiffe[:-1]) and len(workload) >= len(self.spiffe)
-        return workload == self.spiffe
+    def matches(self, workload: Workload) -> bool:
+        """Tell whether the workload's SPIFFE id is this one, or below this prefix."""
+        return self._covers(workload.id)
 
     def overlaps(self, other: "WorkloadSelector") -> bool:
         """Tell whether some SPIFFE id can match both."""
         mine, theirs = self.spiffe.removesuffix("*"), other.spiffe.removesuffix("*")
         if mine == self.spiffe or theirs == other.spiffe:
-            return self.matches(other.spiffe) or other.matches(self.spiffe)
+            return self._covers(other.spiffe) or other._covers(self.spiffe)
         return mine.startswith(theirs) or theirs.startswith(mine)
+
+    def _covers(self, id: str) -> bool:
+        if self.spiffe.endswith("/*"):
+            return id.startswith(self.spiffe[:-1]) and len(id) >= len(self.spiffe)
+        return id == self.spiffe
 
 
 class Action(_Record, frozen=True):

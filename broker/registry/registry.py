@@ -1,12 +1,15 @@
 """The registry in force: immutable, with every name resolved, and a digest that decisions carry."""
 
 import hashlib
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import msgspec
 
 from broker.errors import InvalidScope, InvalidTarget, NotFound, UnauthorizedClient
 from broker.registry.records import Action, AgentRecord, Content, OperatorRecord, ResourceType, Service, TaskType
+from broker.workload import Workload
+from scopes.keys import TOKEN_ALGORITHMS, Jwk, KeySet, VerificationKey, thumbprint
 from scopes.scope import Scope, ScopePattern
 
 
@@ -38,22 +41,23 @@ class Registry:
         self._by_workload = {selector.spiffe: agent for selector, agent in selectors}
         self._by_prefix = [(selector, agent) for selector, agent in selectors if selector.spiffe.endswith("/*")]
         self._service_names = {service.audience: name for name, service in content.services.items()}
+        self._operator_keys = {name: _key_set(operator.keys) for name, operator in content.operators.items()}
 
     @property
     def digest(self) -> str:
         """The SHA-256 of the content, whatever files and order it came from."""
         return hashlib.sha256(msgspec.json.encode(self.content, order="sorted")).hexdigest()
 
-    def agent_of(self, workload: str) -> Agent:
+    def agent_of(self, workload: Workload) -> Agent:
         """Return the one agent whose workload this is; raise `UnauthorizedClient` if there is none."""
         agent = self.find_agent(workload)
         if agent is None:
             raise UnauthorizedClient("this workload is not registered as an agent")
         return agent
 
-    def find_agent(self, workload: str) -> Agent | None:
+    def find_agent(self, workload: Workload) -> Agent | None:
         """Return the one agent whose workload this is, if there is one."""
-        exact = self._by_workload.get(workload)
+        exact = self._by_workload.get(workload.id)
         return exact or next((agent for selector, agent in self._by_prefix if selector.matches(workload)), None)
 
     def agent(self, name: str) -> Agent:
@@ -79,6 +83,10 @@ class Registry:
         """Return the operator, if there is one."""
         return self.content.operators.get(name)
 
+    def operator_keys(self, name: str) -> KeySet:
+        """Return the keys that sign for an operator; none for one that is not there."""
+        return self._operator_keys.get(name, KeySet())
+
     def entry(self, scope: Scope) -> Entry:
         """Return the catalogue's entry; raise `InvalidTarget` or `InvalidScope` for what it does not know."""
         service = self.content.services.get(scope.resource.service)
@@ -89,3 +97,7 @@ class Registry:
         if action is None:
             raise InvalidScope(f"{scope.resource.service}:{scope.resource.type} has no action {scope.action}")
         return Entry(scope.resource.service, service, resource_type, action)
+
+
+def _key_set(jwks: Iterable[Jwk]) -> KeySet:
+    return KeySet(VerificationKey({**jwk, "kid": thumbprint(jwk)}, algorithms=TOKEN_ALGORITHMS) for jwk in jwks)

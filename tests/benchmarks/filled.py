@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from broker.errors import Unavailable
 from broker.exchange import TokenRequest
+from broker.identity import Presented
 from broker.leases import LeaseRecord, Leases, Limits, NewLease
 from broker.store import key, shard_of
 from broker.store.shards import SHARDS
@@ -119,7 +120,7 @@ class Filled:
         while time.perf_counter() < end:
             start = time.perf_counter()
             try:
-                await self.broker.exchange(TokenRequest(assertion, scope))
+                await self.broker.exchange(TokenRequest(Presented(assertion), scope))
                 latencies.append((time.perf_counter() - start) * 1e3)
             except Unavailable:
                 # A worker that stood still for a second gives nothing until it has heard from the store.
@@ -128,8 +129,8 @@ class Filled:
         return refused
 
     async def _task(self, agent: str) -> Task:
-        registry = self.broker.registry
-        found = registry.agent_of(_workload(agent))
+        registry = self.broker.active.rules.registry
+        found = self.world.agent(_workload(agent))
         return await self.broker.tasks.open(found, _workload(agent), Declaration(type="long"), registry)
 
     def _lease(self, agent: str, task: Task, life: int) -> NewLease:

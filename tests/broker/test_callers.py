@@ -2,16 +2,18 @@
 
 import pytest
 
+from broker.api.presented import of_authorization
 from broker.callers import Caller
 from broker.errors import AccessDenied, InvalidClient, UnauthorizedClient
+from broker.identity import Presented
 from tests.broker.front import STRANGER
 from tests.broker.world import BOT, CRM, CRM_WORKLOAD, KB, OTHER, World
 
 TOKENLIKE = ["", "Bearer", "Bearer ", "Basic YWRtaW46YWRtaW4=", "DPoP x", "Bearer x", "Bearer a.b.c", "bearer\tx", "x Bearer y"]
 
 
-def bearer(assertion: str) -> str:
-    return f"Bearer {assertion}"
+def bearer(assertion: str) -> Presented:
+    return Presented(assertion)
 
 
 async def test_a_workload_is_the_agent_it_is_registered_as(world: World) -> None:
@@ -25,20 +27,21 @@ async def test_an_operator_is_called_by_name(world: World) -> None:
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
 async def test_the_scheme_has_no_case(world: World, scheme: str) -> None:
     """RFC 9110 §11.1."""
-    assert (await world.broker.callers.identify(f"{scheme} {world.svid()}")).name == "support-bot"
+    presented = of_authorization(f"{scheme} {world.svid()}")
+    assert (await world.broker.callers.identify(presented)).name == "support-bot"
 
 
 @pytest.mark.parametrize("header", [None, *TOKENLIKE])
 async def test_who_proves_nothing_is_nobody(world: World, header: str | None) -> None:
     callers = world.broker.callers
     with pytest.raises(InvalidClient):
-        await callers.identify(header)
+        await callers.identify(of_authorization(header))
     with pytest.raises(InvalidClient):
-        await callers.operator(header, "watch")
+        await callers.operator(of_authorization(header), "watch")
     with pytest.raises(InvalidClient):
-        callers.agent(header)
+        await callers.agent(of_authorization(header))
     with pytest.raises(InvalidClient):
-        await callers.follower_of(header, CRM)
+        await callers.follower_of(of_authorization(header), CRM)
 
 
 async def test_a_workload_that_nobody_registered_is_known_and_may_nothing(world: World) -> None:
@@ -46,24 +49,24 @@ async def test_a_workload_that_nobody_registered_is_known_and_may_nothing(world:
         await world.broker.callers.identify(bearer(world.svid(STRANGER)))
     assert refused.value.reason == "not_registered"
     with pytest.raises(UnauthorizedClient):
-        world.broker.callers.agent(bearer(world.svid(STRANGER)))
+        await world.broker.callers.agent(bearer(world.svid(STRANGER)))
 
 
 async def test_a_service_is_no_agent(world: World) -> None:
     with pytest.raises(UnauthorizedClient):
-        world.broker.callers.agent(bearer(world.svid(CRM_WORKLOAD)))
+        await world.broker.callers.agent(bearer(world.svid(CRM_WORKLOAD)))
 
 
 async def test_an_operator_is_no_agent(world: World) -> None:
     with pytest.raises(InvalidClient):
-        world.broker.callers.agent(bearer(world.operator_assertion()))
+        await world.broker.callers.agent(bearer(world.operator_assertion()))
 
 
 async def test_an_agent_past_its_end_declares_nothing_and_is_still_known(world: World) -> None:
     """It may end what it began."""
     world.advance(80 * 365 * 86_400_000)
     with pytest.raises(UnauthorizedClient) as refused:
-        world.broker.callers.agent(bearer(world.svid()))
+        await world.broker.callers.agent(bearer(world.svid()))
     assert refused.value.reason == "agent_ended"
     assert (await world.broker.callers.identify(bearer(world.svid()))).name == "support-bot"
 

@@ -20,6 +20,7 @@ from broker.errors import (
     Unavailable,
 )
 from broker.exchange import TokenRequest
+from broker.identity import Presented
 from broker.tasks import Declaration
 from scopes import claims as token_claims
 from scopes.claims import TOKEN_TYPE
@@ -62,7 +63,7 @@ async def test_a_refusal_is_recorded_with_who_asked_for_what_and_why_not(world: 
     record = (await recorded(world))[-1].record
     assert (record.kind, record.agent, record.workload, record.task) == ("token.refused", "support-bot", BOT, task.id)
     assert (record.scope, record.reason) == ("crm:ticket/4711#draft[subject]", "not_permitted")
-    assert record.policy_version == world.broker.policy.version
+    assert record.policy_version == world.broker.active.rules.policy.version
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,7 @@ async def test_who_is_not_registered_gets_nothing(world: World) -> None:
 async def test_who_proves_nothing_gets_nothing(world: World) -> None:
     for assertion in ("", "nonsense", world.svid(audience="https://somebody.test")):
         with pytest.raises(InvalidClient):
-            await world.broker.exchange(TokenRequest(assertion, Scope.parse(SUBJECT)))
+            await world.broker.exchange(TokenRequest(Presented(assertion), Scope.parse(SUBJECT)))
 
 
 async def test_an_agent_past_its_end_date_gets_nothing(tmp_path: Path, backend: Backend) -> None:
@@ -230,21 +231,21 @@ async def test_a_worker_that_knows_too_little_refuses_before_it_asks_anything(wo
     assertion = world.svid()
     world.clock.advance(1_001)
     with pytest.raises(Unavailable):
-        await world.broker.exchange(TokenRequest(assertion, Scope.parse(SUBJECT)))
+        await world.broker.exchange(TokenRequest(Presented(assertion), Scope.parse(SUBJECT)))
 
 
 async def test_a_workload_that_is_nobodys_agent_is_refused_and_recorded(world: World) -> None:
     """Every decision is recorded, denied ones too (J1)."""
     stranger = "spiffe://development.test/agent/stranger"
     with pytest.raises(UnauthorizedClient):
-        await world.broker.exchange(TokenRequest(world.svid(stranger), Scope.parse("crm:ticket/4711#read[subject]")))
+        await world.broker.exchange(TokenRequest(Presented(world.svid(stranger)), Scope.parse("crm:ticket/4711#read[subject]")))
     (entry,) = await recorded(world)
     assert (entry.record.kind, entry.record.agent, entry.record.workload) == ("token.refused", None, stranger)
 
 
 async def test_a_task_that_is_no_id_stays_out_of_the_record(world: World) -> None:
     """What an agent wrote never stands where the record names a thing (TRAPS 26)."""
-    asked = TokenRequest(world.svid(), Scope.parse("crm:ticket/4711#read[subject]"), task="tsk_1\nforged: line")
+    asked = TokenRequest(Presented(world.svid()), Scope.parse("crm:ticket/4711#read[subject]"), task="tsk_1\nforged: line")
     with pytest.raises(InvalidGrant):
         await world.broker.exchange(asked)
     assert [entry.record.task for entry in await recorded(world)] == [None]

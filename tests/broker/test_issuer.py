@@ -11,6 +11,7 @@ from broker.errors import InvalidGrant, LimitReached, Unavailable
 from broker.exchange import TokenRequest
 from broker.feed.event import new_event
 from broker.feed.follower import Standpoint
+from broker.identity import Presented
 from broker.leases import Lease
 from broker.policy import Permit, Question
 from broker.store import feed_key, key, shard_of
@@ -23,7 +24,7 @@ from scopes.revocations import revocable
 from scopes.scope import Scope
 from tests.broker.recorded import kinds_recorded, recorded
 from tests.broker.redis_server import RedisServer
-from tests.broker.world import BOT, CRM, ISSUER, World
+from tests.broker.world import BOT, CRM, ISSUER, World, proven
 
 SCOPE = Scope.parse("crm:ticket/4711#read[subject]")
 
@@ -32,8 +33,10 @@ async def permitted(world: World, *, workload: str = BOT) -> Permit:
     """Take the decision that stands before every issue."""
     broker = world.broker
     task = await broker.tasks.find((await world.declare()).id)
-    question = Question(broker.registry.agent_of(workload), "development.test", task, SCOPE, broker.registry.entry(SCOPE), 300)
-    return Permit(question, workload, broker.policy.decide(question), 0)
+    rules = broker.active.rules
+    known = proven(workload)
+    question = Question(rules.registry.agent_of(known), known, task, SCOPE, rules.registry.entry(SCOPE), 300)
+    return Permit(question, rules.policy.decide(question), 0)
 
 
 def claims_of(world: World, token: str) -> Claims:
@@ -114,7 +117,7 @@ async def test_every_token_has_its_lease_and_its_record(world: World) -> None:
     assert lease.id == record.lease == issued.lease_id
     assert (record.kind, record.agent, record.workload, record.task) == ("token.issued", "support-bot", BOT, issued.task_id)
     assert (record.scope, record.policies) == (issued.scope, ("read-inside-own-environment",))
-    assert record.policy_version == world.broker.policy.version
+    assert record.policy_version == world.broker.active.rules.policy.version
     assert (record.epoch, record.position) == (lease.record.epoch, lease.record.position)
 
 
@@ -220,7 +223,7 @@ async def test_a_worker_whose_picture_is_older_than_a_second_writes_no_lease(wor
     assertion = world.svid()
     world.clock.advance(1_001)
     with pytest.raises(Unavailable) as refused:
-        await world.broker.exchange(TokenRequest(assertion, SCOPE))
+        await world.broker.exchange(TokenRequest(Presented(assertion), SCOPE))
     assert refused.value.retry_after == 1
     assert await statuses(world) == []
 

@@ -7,6 +7,7 @@ import pytest
 
 from broker.errors import InvalidRequest, Unavailable
 from broker.exchange import TokenRequest
+from broker.identity import Presented
 from broker.issuer import Issued
 from broker.tasks import Declaration
 from scopes.scope import Scope
@@ -16,7 +17,7 @@ DECLARED = Declaration(type="summarise-ticket")
 
 
 async def ask(world: World, key: str | None = "key-1", **changes: Any) -> Issued:
-    asked = TokenRequest(world.svid(), Scope.parse("crm:ticket/4711#read[subject]"), declaration=DECLARED)
+    asked = TokenRequest(Presented(world.svid()), Scope.parse("crm:ticket/4711#read[subject]"), declaration=DECLARED)
     return await world.broker.exchange(asked._replace(**{"idempotency_key": key, **changes}))
 
 
@@ -31,7 +32,7 @@ async def test_the_same_request_gets_the_same_lease_and_task_again(world: World)
 async def test_a_renewed_assertion_is_the_same_caller(world: World) -> None:
     first = await ask(world)
     world.advance(1_000)
-    assert (await ask(world, unverified_assertion=world.svid())).lease_id == first.lease_id
+    assert (await ask(world, presented=Presented(world.svid()))).lease_id == first.lease_id
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ async def test_a_revocation_is_one_write_however_many_leases_it_ends(world: Worl
 
 async def test_an_owner_of_several_agents_loses_the_tokens_of_each(world: World) -> None:
     issued = await world.issue()
-    content = world.broker.registry.content
+    content = world.registry.content
     content.agents["other-bot"] = content.agents["support-bot"]
     await world.revoke(owner="jane@example.com")
     assert {event.value for event in told(world, CRM)} == {"support-bot", "other-bot"}

@@ -16,12 +16,14 @@ from broker import app, keys, private_key_file, settings, ulid
 from broker.app import Broker, Stores
 from broker.callers import Caller
 from broker.exchange import TokenRequest
-from broker.identity import development
+from broker.identity import Presented, development
 from broker.issuer import Issued
+from broker.registry.registry import Agent, Registry
 from broker.revocation import Revoked
 from broker.selector import Selector
 from broker.store import Store, SyncStore
 from broker.tasks import Declaration, Task
+from broker.workload import Workload
 from scopes import jose
 from scopes.clock import Instant, SystemClock
 from scopes.scope import Scope
@@ -177,6 +179,15 @@ class World:
         configured = msgspec.structs.replace(settings.load(folder / "broker.toml", environment={}), **(changes or {}))
         self.broker = Broker(app.configure(configured), backend.stores, clock=self.clock)
 
+    @property
+    def registry(self) -> Registry:
+        """The registry in force."""
+        return self.broker.active.rules.registry
+
+    def agent(self, workload: str = BOT) -> Agent:
+        """Return the agent of a workload."""
+        return self.registry.agent_of(proven(workload))
+
     def follow(self) -> None:
         """Let the follower catch up; tests call it instead of running its thread."""
         self.broker.follower.catch_up()
@@ -188,12 +199,12 @@ class World:
 
     async def issue(self, scope: str = "crm:ticket/4711#read[subject]", *, workload: str = BOT, **asked: Any) -> Issued:
         """Exchange the workload's identity for a token, as the token endpoint does."""
-        return await self.broker.exchange(TokenRequest(self.svid(workload), Scope.parse(scope), **asked))
+        return await self.broker.exchange(TokenRequest(Presented(self.svid(workload)), Scope.parse(scope), **asked))
 
     async def declare(self, type: str = "summarise-ticket", *, workload: str = BOT, **declared: Any) -> Task:
         """Open a task, as an agent does."""
-        registry = self.broker.registry
-        return await self.broker.tasks.open(registry.agent_of(workload), workload, Declaration(type=type, **declared), registry)
+        registry = self.registry
+        return await self.broker.tasks.open(self.agent(workload), workload, Declaration(type=type, **declared), registry)
 
     async def revoke(self, reason: str = "a test", **selector: Any) -> Revoked:
         """Revoke by one selector, as an operator does; every worker hears of it when it follows."""
@@ -207,6 +218,11 @@ class World:
         claims = {"iss": name, "sub": name, "aud": ISSUER, "iat": now, "exp": now + 60, "jti": ulid.new(now), **changes}
         key = private_key_file.read(self.folder / f"{name}.jwk")
         return jose.write(msgspec.json.encode(claims), type="JWT", key=key)
+
+
+def proven(workload: str) -> Workload:
+    """Return a workload as if it had proven its SPIFFE id, for an hour."""
+    return Workload(workload, expires=SystemClock().now().wall // 1000 + 3600)
 
 
 def write_files(folder: Path, *, registry: str = REGISTRY) -> None:

@@ -13,6 +13,7 @@ from broker import metrics
 from broker.cli import program
 from broker.client import ClientError, Task
 from broker.errors import BrokerError
+from broker.identity import Presented
 from broker.leases import Settled
 from broker.policy import schema
 from broker.registry import records
@@ -183,11 +184,11 @@ async def use_everything(world: World) -> None:
     await world.revoke(lease=revoked.lease_id)
     await world.revoke(key="stolen")
     world.follow()
-    await world.broker.callers.identify(f"Bearer {world.operator_assertion()}")
+    await world.broker.callers.identify(Presented(world.operator_assertion()))
     await acknowledge(world)
     await world.broker.settling.settle()
     ended = await world.declare()
-    await world.broker.revocation.end_task(ended.id, "completed", await world.broker.callers.identify(f"Bearer {world.svid()}"))
+    await world.broker.revocation.end_task(ended.id, "completed", await world.broker.callers.identify(Presented(world.svid())))
     await world.broker.leases.keep(0, "worker")
     await world.broker.leases.note_settled(0, Settled(world.broker.streams.picture.epoch, 1))
 

@@ -19,9 +19,10 @@ from typing import Any
 from redis.asyncio.connection import Connection
 
 from broker import app, settings
+from broker.active import Active, Rules
 from broker.app import Broker, Stores
 from broker.exchange import Exchange, TokenRequest
-from broker.identity import development
+from broker.identity import Presented, development
 from broker.issuer import Issuer
 from broker.store import Store, SyncStore
 from scopes.clock import SystemClock
@@ -79,7 +80,7 @@ def doomed_call(call: Any, doom: Doom) -> Any:
 
 def exchange_of(broker: Broker, doom: Doom) -> Exchange:
     """Compose issuer and exchange anew, with collaborators that may be the end of the process."""
-    near = {name: Doomed(getattr(broker, name), doom) for name in ("identity", "standing", "tasks", "policy", "follower")}
+    near = {name: Doomed(getattr(broker, name), doom) for name in ("identities", "standing", "tasks", "follower")}
     near |= {name: Doomed(getattr(broker, name), doom) for name in ("audit", "leases")}
     issuer = Issuer(
         issuer=broker.configuration.settings.issuer,
@@ -91,12 +92,12 @@ def exchange_of(broker: Broker, doom: Doom) -> Exchange:
         stuck=broker.stuck_work,
         clock=broker.clock,
     )
+    rules = broker.active.rules
     return Exchange(
-        identity=near["identity"],  # type: ignore[arg-type]
-        registry=broker.registry,
+        identities=near["identities"],  # type: ignore[arg-type]
+        active=Active(Rules(rules.registry, Doomed(rules.policy, doom))),  # type: ignore[arg-type]
         standing=near["standing"],  # type: ignore[arg-type]
         tasks=near["tasks"],  # type: ignore[arg-type]
-        policy=near["policy"],  # type: ignore[arg-type]
         issuer=Doomed(issuer, doom),  # type: ignore[arg-type]
         follower=near["follower"],  # type: ignore[arg-type]
         audit=near["audit"],  # type: ignore[arg-type]
@@ -121,7 +122,7 @@ async def ask(folder: Path, step: int, hand_out: int) -> None:
     svid = development.sign_svid(
         folder / "keys" / "development", AGENT, audience=configuration.settings.issuer, clock=SystemClock()
     )
-    issued = await exchange_of(broker, doom)(TokenRequest(svid, SCOPE))
+    issued = await exchange_of(broker, doom)(TokenRequest(Presented(svid), SCOPE))
     doom.draw_near()
     os.write(hand_out, issued.access_token.encode())
     doom.draw_near()

@@ -13,7 +13,7 @@ from broker.app import Broker
 from broker.callers import Caller
 from broker.errors import Unavailable
 from broker.exchange import TokenRequest
-from broker.identity import development
+from broker.identity import Presented, development
 from broker.issuer import Issued
 from broker.selector import Selector
 from scopes import claims as token_claims
@@ -46,7 +46,7 @@ class Site:
 
     async def issue(self, workload: str = BOT, **asked: Any) -> Issued:
         svid = development.sign_svid(self.folder / "keys" / "development", workload, audience=ISSUER, clock=SystemClock())
-        return await self.broker.exchange(TokenRequest(svid, Scope.parse("crm:ticket/4711#read[subject]"), **asked))
+        return await self.broker.exchange(TokenRequest(Presented(svid), Scope.parse("crm:ticket/4711#read[subject]"), **asked))
 
     async def revoke(self, **selector: Any) -> int:
         revoked = await self.broker.revocation.revoke(Selector(**selector), "a test", Caller("Operator", "admin"))

@@ -92,18 +92,21 @@ def service(site: Site) -> Iterator[Service]:
     command = [sys.executable, "-m", "tests.live.forked_service", str(site.folder), site.issuer, "4"]
     parent = subprocess.Popen(command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
-    started: list[dict[str, Any]] = [json.loads(parent.stdout.readline()) for _ in range(4)]
-    made = Service(site, parent, {one["name"]: one["pid"] for one in started})
     try:
-        yield made
+        started: list[dict[str, Any]] = [json.loads(parent.stdout.readline()) for _ in range(4)]
+        yield Service(site, parent, {one["name"]: one["pid"] for one in started})
     finally:
         # The parent last: it waits for its children.
-        for pid in sorted(made.processes.values(), key=lambda pid: pid == parent.pid):
+        for pid in (*children_of(parent.pid), parent.pid):
             for number in (signal.SIGCONT, signal.SIGTERM):
                 if is_there(pid):
                     os.kill(pid, number)
         parent.wait(20)
         parent.stdout.close()
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def is_there(pid: int) -> bool:

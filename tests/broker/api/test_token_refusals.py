@@ -297,7 +297,7 @@ async def test_an_error_nobody_foresaw_says_nothing_of_itself(front: Front, monk
     def broken(*_: object) -> None:
         raise RuntimeError("s3cret")
 
-    monkeypatch.setattr(front.world.broker.identity, "authenticate", broken)
+    monkeypatch.setattr(front.world.broker.identities, "authenticate", broken)
     response = await front.token()
     assert error_of(response) == (500, "server_error", "")
     assert "s3cret" not in response.text

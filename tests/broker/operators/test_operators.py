@@ -4,13 +4,14 @@ import asyncio
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
 from broker import private_key_file
 from broker.errors import InvalidClient, Unavailable
 from broker.operators import Operators
 from broker.store import shard_of
-from scopes.keys import SigningKey
+from scopes.keys import TOKEN_ALGORITHMS, KeySet, SigningKey
 from tests.broker.world import ISSUER, World
 from tests.scopes.tokens import compact, new_key
 
@@ -88,9 +89,9 @@ async def test_one_id_is_spent_by_each_operator_also_where_their_records_lie_tog
     names = [f"operator-{number}" for number in range(200) if shard_of(f"operator-{number}") == shard_of("operator-0")]
     assert len(names) > 1
     key = key_of(world, "admin")
-    operators = Operators(
-        {name: [key.public_jwk] for name in names}, store=world.backend.stores.shared, audience=ISSUER, clock=world.clock
-    )
+    document = msgspec.json.encode({"keys": [key.public_jwk]})
+    keys = KeySet.parse(document, algorithms=TOKEN_ALGORITHMS)
+    operators = Operators(lambda _: keys, store=world.backend.stores.shared, audience=ISSUER, clock=world.clock)
     for name in names:
         claims = {"iss": name, "sub": name, "aud": ISSUER, "iat": seconds(world), "exp": seconds(world, 60), "jti": "same"}
         assert await operators.authenticate(compact({"alg": "ES256", "typ": "JWT", "kid": key.kid}, claims, key)) == name

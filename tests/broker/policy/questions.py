@@ -8,6 +8,7 @@ from broker.policy import Decision, Policy, PolicyFolder, Question
 from broker.registry import ceiling
 from broker.registry.registry import Registry
 from broker.tasks import Task
+from broker.workload import Workload
 from scopes.scope import Scope
 from tests.broker.clocks import StillClock
 from tests.broker.registry import catalogue
@@ -110,11 +111,12 @@ class Asker:
         task = task_of(agent, changes.get("type", "all"), changes.get("depth", 0))
         return Question(
             self.registry.agent(agent),
-            changes.get("trust_domain", "prod"),
+            Workload(f"spiffe://{changes.get('trust_domain', 'prod')}/{agent}", 0, changes.get("source", "jwt-svid")),
             task,
             ceiling.resolve_fields(scope, entry),
             entry,
             changes.get("ttl", 60),
+            changes.get("confirmation"),
         )
 
     def decide(self, text: str = READ_TICKET, *, agent: str = "bot", **changes: Any) -> Decision:

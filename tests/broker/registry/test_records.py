@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from broker.registry.records import STALENESS, Action, AgentRecord, TaskType, WorkloadSelector
 from scopes.levels import LEVELS
+from tests.broker.world import proven
 
 SEGMENTS = st.sampled_from(["ns", "nsx", "support", "sa", "bot", "bots"])
 IDS = st.lists(SEGMENTS, min_size=1, max_size=4).map(lambda parts: "spiffe://prod/" + "/".join(parts))
@@ -37,7 +38,7 @@ def selector(text: str) -> WorkloadSelector:
 )
 def test_a_selector_is_exact_or_a_prefix_that_ends_at_a_segment(pattern: str, workload: str, matches: bool) -> None:
     """TRAPS 9: a prefix `/ns/*` that matches `/nsx`."""
-    assert selector(pattern).matches(workload) is matches
+    assert selector(pattern).matches(proven(workload)) is matches
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def test_no_workload_matches_two_selectors_that_do_not_overlap(
     one: WorkloadSelector, other: WorkloadSelector, workload: str
 ) -> None:
     """TRAPS 9: an identity belongs to one agent."""
-    assert one.overlaps(other) or not (one.matches(workload) and other.matches(workload))
+    assert one.overlaps(other) or not (one.matches(proven(workload)) and other.matches(proven(workload)))
 
 
 @pytest.mark.parametrize("level", LEVELS)

@@ -8,6 +8,7 @@ from broker.errors import InvalidScope, InvalidTarget, NotFound, UnauthorizedCli
 from broker.registry.registry import Registry
 from scopes.scope import Scope
 from tests.broker.registry.catalogue import AGENT, WHOLE, load
+from tests.broker.world import proven
 
 POOL = AGENT.replace("agents.bot", "agents.pool").replace("ns/support/sa/bot", "pods/*")
 
@@ -26,7 +27,7 @@ def registry(tmp_path: Path) -> Registry:
     ],
 )
 def test_a_workload_is_one_agent(registry: Registry, workload: str, agent: str) -> None:
-    assert registry.agent_of(workload).name == agent
+    assert registry.agent_of(proven(workload)).name == agent
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_a_workload_is_one_agent(registry: Registry, workload: str, agent: str) 
 def test_a_workload_that_nobody_registered_is_no_agent(registry: Registry, workload: str) -> None:
     """TRAPS 9. What a prefix ends at is not below it, and a service is no agent."""
     with pytest.raises(UnauthorizedClient):
-        registry.agent_of(workload)
+        registry.agent_of(proven(workload))
 
 
 def test_an_agent_is_found_by_name(registry: Registry) -> None:

@@ -83,7 +83,7 @@ async def test_an_agent_may_open_its_own_types_only(world: World, type: str) -> 
 
 async def test_a_task_type_that_left_the_registry_cannot_be_opened(world: World) -> None:
     """Absent means no."""
-    del world.broker.registry.content.tasks["summarise-ticket"]
+    del world.registry.content.tasks["summarise-ticket"]
     with pytest.raises(AccessDenied):
         await world.declare()
 
@@ -198,7 +198,7 @@ async def test_an_unknown_task_is_not_found(world: World) -> None:
 
 
 async def test_an_agent_finds_its_own_open_tasks_only(world: World) -> None:
-    agent = world.broker.registry.agent("support-bot")
+    agent = world.registry.agent("support-bot")
     mine, theirs, over = await world.declare(), await world.declare(workload=OTHER), await world.declare()
     await end(world, over)
     assert (await world.broker.tasks.find_own(agent, mine.id)).id == mine.id
@@ -210,7 +210,7 @@ async def test_an_agent_finds_its_own_open_tasks_only(world: World) -> None:
 async def test_what_a_worker_remembers_of_tasks_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("broker.tasks.tasks.MAX_REMEMBERED", 3)
     tasks = [await world.declare() for _ in range(6)]
-    agent = world.broker.registry.agent("support-bot")
+    agent = world.registry.agent("support-bot")
     assert [(await world.broker.tasks.find_own(agent, task.id)).id for task in tasks * 2] == [task.id for task in tasks * 2]
     assert MAX_REMEMBERED >= 3
 
@@ -320,8 +320,8 @@ async def test_open_tasks_are_listed_those_that_end_first_first(world: World) ->
 
 
 async def join(world: World, workload: str = BOT) -> Task:
-    registry = world.broker.registry
-    return await world.broker.tasks.join_default(registry.agent_of(workload), workload, registry)
+    registry = world.registry
+    return await world.broker.tasks.join_default(world.agent(workload), workload, registry)
 
 
 async def test_a_default_task_is_opened_once_and_joined(world: World, neighbour: World) -> None:
