@@ -27,7 +27,14 @@ TOKEN_ALGORITHMS = frozenset({"ES256", "EdDSA", "RS256"})
 SVID_ALGORITHMS = frozenset({"ES256", "ES384", "ES512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"})
 """What the SPIFFE JWT-SVID standard allows (§2.1 "Algorithm")."""
 
+PROOF_ALGORITHMS = frozenset({"ES256", "ES384", "EdDSA", "PS256", "RS256"})
+"""What a DPoP proof may be signed with: asymmetric, and what clients in the field use (RFC 9449 §4.2)."""
+
 MIN_RSA_BITS = 2048
+
+# A key that comes with the message is its sender's own, so its size decides what looking at it costs us.
+MAX_EMBEDDED_RSA_BITS = 4096
+_USUAL_EXPONENT = 65537
 
 # A key without `alg` gets the one algorithm of its type and curve, so that no key is ever accepted under two.
 _ALGORITHM_OF = {
@@ -75,12 +82,26 @@ class VerificationKey:
 
     def __init__(self, jwk: Jwk, *, algorithms: frozenset[str]) -> None:
         """Read a public JWK; raise `InvalidDocument` if it is private, weak, or not for one of the algorithms."""
-        if _PRIVATE_MEMBERS & jwk.keys():
-            raise InvalidDocument("the key set holds private or symmetric key material")
+        _check_public(jwk)
         self.alg = _algorithm(jwk, algorithms)
         self.kid = _key_id(jwk)
         self._algorithm: Any = _Es256() if self.alg == "ES256" else get_default_algorithms()[self.alg]
         self._key = _loaded(jwk, self.alg)
+
+    @classmethod
+    def embedded(cls, jwk: Jwk, alg: str, *, algorithms: frozenset[str]) -> "VerificationKey":
+        """Read the public key that a message brings along, under the algorithm that its header names (RFC 7515 §4.1.3).
+
+        Its `kid` is its thumbprint, whatever it calls itself. Raises `InvalidDocument` as well for a key that says it is for
+        another use or algorithm, and for one that is dear to verify with.
+        """
+        _check_public(jwk)
+        if jwk.get("alg", alg) != alg or not _is_for({**jwk, "alg": alg}, algorithms, "sig"):
+            raise InvalidDocument("the key is not for verifying under the algorithm of the header")
+        key = cls({**bare(jwk), "alg": alg, "kid": thumbprint(jwk)}, algorithms=algorithms)
+        if jwk["kty"] == "RSA" and not _is_cheap(key._key):
+            raise InvalidDocument(f"an RSA key has at most {MAX_EMBEDDED_RSA_BITS} bits here, and the exponent that all have")
+        return key
 
     def verify(self, signature: bytes, data: bytes) -> bool:
         """Tell whether the signature over `data` was made with this key's private part."""
@@ -99,8 +120,7 @@ class SigningKey:
         self.alg = _algorithm(jwk, TOKEN_ALGORITHMS)
         self.kid = thumbprint(jwk)
         # What makes the key and nothing else: a `key_ops` of the private part would have verifiers pass the public one over.
-        public = {name: jwk[name] for name in _THUMBPRINT_MEMBERS[jwk["kty"]]}
-        self.public_jwk: Jwk = {**public, "kid": self.kid, "alg": self.alg, "use": "sig"}
+        self.public_jwk: Jwk = {**bare(jwk), "kid": self.kid, "alg": self.alg, "use": "sig"}
         self._algorithm = get_default_algorithms()[self.alg]
         self._key = _loaded(jwk, self.alg)
 
@@ -124,8 +144,8 @@ class KeySet:
         Keys of another `use`, type or algorithm are left out (RFC 7517 §5); `use` has to be given by SPIFFE bundles.
         """
         jwks = strict_json.decode(document, type=_Jwks, max_bytes=MAX_JWKS_BYTES)
-        if any(_PRIVATE_MEMBERS & jwk.keys() for jwk in jwks.keys):
-            raise InvalidDocument("the key set holds private or symmetric key material")
+        for jwk in jwks.keys:
+            _check_public(jwk)
         keys = [VerificationKey(jwk, algorithms=algorithms) for jwk in jwks.keys if _is_for(jwk, algorithms, use)]
         if len({key.kid for key in keys}) != len(keys):
             raise InvalidDocument("the key set names a key id twice")
@@ -141,11 +161,25 @@ class KeySet:
 
 def thumbprint(jwk: Jwk) -> str:
     """Return the SHA-256 thumbprint of a key (RFC 7638 §3), which is the `kid` of all our keys."""
+    canonical = msgspec.json.encode(bare(jwk))
+    return base64.urlsafe_b64encode(hashlib.sha256(canonical).digest()).rstrip(b"=").decode()
+
+
+def bare(jwk: Jwk) -> Jwk:
+    """Return what makes up a public key and nothing else (RFC 7638 §3.2); raise `InvalidDocument` if it lacks any of it."""
     members = _THUMBPRINT_MEMBERS.get(_text(jwk, "kty"), ())
     if not members or not all(isinstance(jwk.get(name), str) for name in members):
         raise InvalidDocument("the key lacks a member that its type requires")
-    canonical = msgspec.json.encode({name: jwk[name] for name in members})
-    return base64.urlsafe_b64encode(hashlib.sha256(canonical).digest()).rstrip(b"=").decode()
+    return {name: jwk[name] for name in members}
+
+
+def _check_public(jwk: Jwk) -> None:
+    if _PRIVATE_MEMBERS & jwk.keys():
+        raise InvalidDocument("private or symmetric key material, which nobody sends")
+
+
+def _is_cheap(key: Any) -> bool:
+    return bool(key.key_size <= MAX_EMBEDDED_RSA_BITS and key.public_numbers().e == _USUAL_EXPONENT)
 
 
 def _is_for(jwk: Jwk, algorithms: frozenset[str], use: str) -> bool:
