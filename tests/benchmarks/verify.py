@@ -6,13 +6,16 @@ Prints the best of several rounds, since all else on a machine only ever makes a
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
+import msgspec
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from jwt.algorithms import ECAlgorithm
 
 from scopes import Verifier, jose
+from scopes.claims import Claims
 from scopes.clock import SystemClock
 from tests.scopes.issuer import Issuer
 from tests.scopes.tokens import AUDIENCE, RESOURCE, compact, header_of, members
@@ -37,7 +40,7 @@ def one_round(issuer: Issuer, verifier: Verifier, number: int) -> tuple[float, f
     now = SystemClock().now().wall // 1000
     names = [f"lse_{number}_{index}" for index in range(TOKENS)]
     header = header_of(issuer.key)
-    tokens = [compact(header, members(now=now, issuer=issuer.url, jti=name), issuer.key) for name in names]
+    tokens = [compact(header, as_issued(members(now=now, issuer=issuer.url, jti=name)), issuer.key) for name in names]
     checks = [bare_check(issuer, token) for token in tokens]
 
     def verify(token: str) -> None:
@@ -48,6 +51,12 @@ def one_round(issuer: Issuer, verifier: Verifier, number: int) -> tuple[float, f
         seconds_each(lambda: [verify(token) for token in tokens]),
         seconds_each(lambda: [verify(token) for token in tokens]),
     )
+
+
+def as_issued(claims: dict[str, Any]) -> dict[str, Any]:
+    """Return the members in the order in which a broker writes them, for text in any other order is read twice."""
+    in_order: dict[str, Any] = msgspec.to_builtins(msgspec.convert(claims, Claims))
+    return in_order
 
 
 def bare_check(issuer: Issuer, token: str) -> Callable[[], None]:
