@@ -16,12 +16,25 @@ T = TypeVar("T")
 
 def read(path: Path) -> dict[str, Any]:
     """Read one TOML file; raise `ConfigurationError` if it is missing, unreadable or not TOML."""
+    return parse(text_of(path), where=str(path))
+
+
+def text_of(path: Path) -> str:
+    """Read a text file; raise `ConfigurationError` if it is missing, unreadable or not UTF-8."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigurationError([f"{path}: no such file"]) from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError([f"{path}: {error}"]) from None
+
+
+def parse(text: str, *, where: str) -> dict[str, Any]:
+    """Parse TOML; raise `ConfigurationError` if it is none."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError([f"{where}: {error}"]) from None
 
 
 def convert(value: Any, type: type[T], *, where: str) -> T:

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import cedarpy
 from broker.errors import ConfigurationError
 from broker.policy.schema import schema_of
 from broker.registry.registry import Registry
+from broker.toml_file import text_of
 
 
 class PolicyFolder(NamedTuple):
@@ -19,44 +21,49 @@ class PolicyFolder(NamedTuple):
     ids: tuple[str, ...]
     version: str
     reads_record_ids: bool
+    texts: Mapping[str, str]
 
 
 def load(folder: Path, registry: Registry) -> PolicyFolder:
-    """Read all `*.cedar` of the folder; raise `ConfigurationError` with every problem found.
+    """Read all `*.cedar` of the folder; raise `ConfigurationError` with every problem found."""
+    return parse(read(folder), registry, where=str(folder))
+
+
+def read(folder: Path) -> dict[str, str]:
+    """Return the texts of all `*.cedar` of the folder by name; raise `ConfigurationError` for one that cannot be read."""
+    texts = {path.name: text_of(path) for path in sorted(folder.glob("*.cedar"))}
+    if not texts:
+        raise ConfigurationError([f"{folder}: no policies (*.cedar) here, so everything would be refused"])
+    return texts
+
+
+def parse(texts: Mapping[str, str], registry: Registry, *, where: str) -> PolicyFolder:
+    """Validate policy files, given by name, against the registry; raise `ConfigurationError` with every problem found.
 
     Every policy carries an `@id` of its own, for decisions and audit name policies by it.
     """
-    paths = sorted(folder.glob("*.cedar"))
-    if not paths:
-        raise ConfigurationError([f"{folder}: no policies (*.cedar) here, so everything would be refused"])
-    texts = {path: _read(path) for path in paths}
-    ids = [id for path, text in texts.items() for id in _ids(path, text)]
+    # In one order, whoever listed them, for the version is of the bytes.
+    texts = dict(sorted(texts.items()))
+    ids = [id for name, text in texts.items() for id in _ids(f"{where}/{name}", text)]
     twice = [id for id, count in Counter(ids).items() if count > 1]
     if twice:
-        raise ConfigurationError([f"{folder}: the @id {id!r} stands twice" for id in twice])
+        raise ConfigurationError([f"{where}: the @id {id!r} stands twice" for id in twice])
     whole = "\n".join(texts.values())
-    _validate(folder, whole, registry)
+    _validate(where, whole, registry)
     version = hashlib.sha256(f"{registry.digest}\n{whole}".encode()).hexdigest()
-    return PolicyFolder(cedarpy.PolicySet.from_str(whole), tuple(ids), version, reads_record_ids=_names_a_record(whole))
+    return PolicyFolder(cedarpy.PolicySet.from_str(whole), tuple(ids), version, _names_a_record(whole), texts)
 
 
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError([f"{path}: {error}"]) from None
-
-
-def _ids(path: Path, text: str) -> list[str]:
+def _ids(where: str, text: str) -> list[str]:
     try:
         parsed = cedarpy.policies_to_pst(text)
     except ValueError as error:
-        raise ConfigurationError([f"{path}: not Cedar: {error}"]) from None
+        raise ConfigurationError([f"{where}: not Cedar: {error}"]) from None
     if parsed.templates:
-        raise ConfigurationError([f"{path}: templates (?principal, ?resource) are not used here; write the policy out"])
+        raise ConfigurationError([f"{where}: templates (?principal, ?resource) are not used here; write the policy out"])
     ids = [policy.annotations.get("id") for policy in parsed.static_policies.values()]
     if not all(ids):
-        raise ConfigurationError([f'{path}: a policy has no @id("…")'])
+        raise ConfigurationError([f'{where}: a policy has no @id("…")'])
     return [id for id in ids if id]
 
 
@@ -66,10 +73,10 @@ def _names_a_record(whole: str) -> bool:
     return '"type":"Record"' in cedarpy.policies_to_json_str(whole)
 
 
-def _validate(folder: Path, whole: str, registry: Registry) -> None:
+def _validate(where: str, whole: str, registry: Registry) -> None:
     result = cedarpy.validate_policies(whole, schema_of(registry))
     if not result.validation_passed:
         names = result.id_annotations_by_policy_id
         raise ConfigurationError(
-            [f"{folder}: policy {names.get(error.policy_id, error.policy_id)!r}: {error.error}" for error in result.errors]
+            [f"{where}: policy {names.get(error.policy_id, error.policy_id)!r}: {error.error}" for error in result.errors]
         )

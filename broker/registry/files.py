@@ -1,5 +1,6 @@
 """Reads a folder of TOML files into one registry, or says everything that is wrong with it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +15,41 @@ _TABLES: dict[str, Any] = {"services": Service, "tasks": TaskType, "agents": Age
 
 def load(folder: Path) -> Registry:
     """Read and validate all `*.toml` of the folder as a whole; raise `ConfigurationError` with every problem found."""
-    paths = sorted(folder.glob("*.toml"))
-    if not paths:
+    return parse(read(folder), where=str(folder))
+
+
+def read(folder: Path) -> dict[str, str]:
+    """Return the texts of all `*.toml` of the folder by name; raise `ConfigurationError` for one that cannot be read."""
+    texts = {path.name: toml_file.text_of(path) for path in sorted(folder.glob("*.toml"))}
+    if not texts:
         raise ConfigurationError([f"{folder}: no registry files (*.toml) here"])
+    return texts
+
+
+def parse(texts: Mapping[str, str], *, where: str) -> Registry:
+    """Validate TOML files, given by name, as a whole; raise `ConfigurationError` with every problem found."""
     tables: dict[str, dict[str, Any]] = {name: {} for name in _TABLES}
     problems: list[str] = []
-    for path in paths:
-        problems += _merge(tables, path)
+    for name, text in texts.items():
+        problems += _merge(tables, text, f"{where}/{name}")
     if not problems:
         content = Content(**tables)
-        problems = [f"{folder}: {problem}" for problem in problems_of(content)]
+        problems = [f"{where}: {problem}" for problem in problems_of(content)]
     if problems:
         raise ConfigurationError(problems)
     return Registry(content)
 
 
-def _merge(tables: dict[str, dict[str, Any]], path: Path) -> list[str]:
+def _merge(tables: dict[str, dict[str, Any]], text: str, where: str) -> list[str]:
     try:
-        document = toml_file.read(path)
+        document = toml_file.parse(text, where=where)
     except ConfigurationError as error:
         return error.problems
-    problems = [f"{path}: unknown table {name!r}{toml_file.nearest(name, _TABLES)}" for name in document if name not in _TABLES]
+    problems = [
+        f"{where}: unknown table {name!r}{toml_file.nearest(name, _TABLES)}" for name in document if name not in _TABLES
+    ]
     for table in document.keys() & _TABLES.keys():
-        problems += _merge_table(tables[table], document[table], _TABLES[table], f"{path}: {table}")
+        problems += _merge_table(tables[table], document[table], _TABLES[table], f"{where}: {table}")
     return problems
 
 

@@ -32,8 +32,10 @@ class Entry(NamedTuple):
 class Registry:
     """Answers by name. Unknown names are refused with an error of the contract."""
 
-    def __init__(self, content: Content) -> None:
+    def __init__(self, content: Content, *, canonical: bytes = b"") -> None:
+        """Take the content, and its canonical form where it was written before: by another version it may be spelled otherwise."""
         self.content = content
+        self.canonical = canonical or msgspec.json.encode(content, order="sorted")
         self._patterns = {name: tuple(map(ScopePattern.parse, task.scopes)) for name, task in content.tasks.items()}
         selectors = [
             (selector, Agent(name, record)) for name, record in content.agents.items() for selector in record.workloads
@@ -46,7 +48,7 @@ class Registry:
     @property
     def digest(self) -> str:
         """The SHA-256 of the content, whatever files and order it came from."""
-        return hashlib.sha256(msgspec.json.encode(self.content, order="sorted")).hexdigest()
+        return hashlib.sha256(self.canonical).hexdigest()
 
     def agent_of(self, workload: Workload) -> Agent:
         """Return the one agent whose workload this is; raise `UnauthorizedClient` if there is none."""

@@ -94,3 +94,10 @@ def test_the_version_changes_with_the_registry(tmp_path: Path) -> None:
     """A decision is the same only where the policies see the same."""
     before = load(tmp_path, PERMIT_ALL).version
     assert load(tmp_path, PERMIT_ALL, registry_text=REGISTRY.replace("joe@", "jim@")).version != before
+
+
+def test_policies_are_the_same_in_whatever_order_they_are_given(tmp_path: Path) -> None:
+    loaded = load(tmp_path, PERMIT_ALL, '@id("none") forbid (principal, action, resource);')
+    backwards = dict(reversed(loaded.texts.items()))
+    assert list(backwards) == ["1.cedar", "0.cedar"]
+    assert policies.parse(backwards, registry(tmp_path), where="sent").version == loaded.version
