@@ -33,7 +33,7 @@ class Registry:
     """Answers by name. Unknown names are refused with an error of the contract."""
 
     def __init__(self, content: Content, *, canonical: bytes = b"") -> None:
-        """Take the content, and its canonical form where it was written before: by another version it may be spelled otherwise."""
+        """Take the content, and the canonical form it was written in before: another version may spell it otherwise."""
         self.content = content
         self.canonical = canonical or msgspec.json.encode(content, order="sorted")
         self._patterns = {name: tuple(map(ScopePattern.parse, task.scopes)) for name, task in content.tasks.items()}
