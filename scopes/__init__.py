@@ -4,15 +4,19 @@ from scopes.errors import (
     Denied,
     Expired,
     InvalidDocument,
+    InvalidProof,
     InvalidScope,
     InvalidToken,
     ProofRequired,
+    ReplayUnknown,
     Revoked,
     ScopesError,
     Stale,
     Unavailable,
     VerificationError,
 )
+from scopes.headers import challenge, presented
+from scopes.replays import ReplayStore
 from scopes.scope import Resource, Scope
 from scopes.verifier import Grant, Verifier
 
@@ -21,9 +25,12 @@ __all__ = [
     "Expired",
     "Grant",
     "InvalidDocument",
+    "InvalidProof",
     "InvalidScope",
     "InvalidToken",
     "ProofRequired",
+    "ReplayStore",
+    "ReplayUnknown",
     "Resource",
     "Revoked",
     "Scope",
@@ -32,4 +39,6 @@ __all__ = [
     "Unavailable",
     "VerificationError",
     "Verifier",
+    "challenge",
+    "presented",
 ]

@@ -1,10 +1,10 @@
 """A thread that repeats one step, survives the step's failures, is made anew after a fork, and ends when told to."""
 
 import logging
-import os
 import threading
-import weakref
 from collections.abc import Callable
+
+from scopes.forks import renew_in_child
 
 _LOG = logging.getLogger(__name__)
 _AFTER_FAILURE = 1.0
@@ -20,7 +20,7 @@ class Background:
         self._stopping = False
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
-        _renew_after_fork(weakref.ref(self))
+        renew_in_child(self)
 
     def start(self) -> None:
         """Start the thread, with nothing that another process's thread may have left locked."""
@@ -64,12 +64,3 @@ class Background:
         except Exception:  # whatever it was: without this thread a verifier would know nothing new, ever again
             _LOG.exception("%s failed and goes on", self._name)
             return _AFTER_FAILURE
-
-
-def _renew_after_fork(background: "weakref.ref[Background]") -> None:
-    def renew() -> None:
-        alive = background()
-        if alive is not None:
-            alive.renew()
-
-    os.register_at_fork(after_in_child=renew)

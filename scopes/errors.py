@@ -48,6 +48,12 @@ class ProofRequired(VerificationError):
     code = "proof_required"
 
 
+class InvalidProof(VerificationError):
+    """The proof does not show that whoever sends this request holds the token's key (RFC 9449 §4.3, §7.1)."""
+
+    code = "invalid_dpop_proof"
+
+
 class Denied(VerificationError):
     """The token is good, and does not grant this."""
 
@@ -66,4 +72,11 @@ class Unavailable(VerificationError):
     """The issuer's keys are unknown or too old, so that nothing can be verified."""
 
     code = "keys_unavailable"
+    status = 503
+
+
+class ReplayUnknown(VerificationError):
+    """Whether the proof was used before cannot be told, so it counts as used."""
+
+    code = "proof_replay_unknown"
     status = 503

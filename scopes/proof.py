@@ -100,11 +100,7 @@ def check(unverified_proof: str, *, method: str, url: str, now: int, token_hash:
 
 def hash_of(token: str) -> str:
     """Return the `ath` of an access token: the base64url of its SHA-256 (RFC 9449 §4.2)."""
-    return encoded_hash(hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest())
-
-
-def encoded_hash(digest: bytes) -> str:
-    """Return the `ath` of an access token whose SHA-256 is known."""
+    digest = hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 

@@ -6,13 +6,14 @@ import ssl
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx2
 import msgspec
 
 from scopes import claims as token_claims
 from scopes import jose
+from scopes import proof as proofs
 from scopes.acknowledgements import Acknowledgements
 from scopes.claims import TOKEN_TYPE, Claims
 from scopes.clock import Clock, Instant, SystemClock
@@ -20,8 +21,10 @@ from scopes.errors import (
     Denied,
     Expired,
     InvalidDocument,
+    InvalidProof,
     InvalidToken,
     ProofRequired,
+    ReplayUnknown,
     Revoked,
     Stale,
     Unavailable,
@@ -31,6 +34,8 @@ from scopes.feed import Feed
 from scopes.issuer_keys import IssuerKeys
 from scopes.keys import VerificationKey
 from scopes.levels import Level
+from scopes.proof import Proof
+from scopes.replays import Replays, ReplayStore, spend_everywhere
 from scopes.revocations import Picture, Revocable, revocable
 from scopes.scope import Scope
 
@@ -72,10 +77,29 @@ class Grant(msgspec.Struct, frozen=True):
         return {field: record[field] for field in self.scope.fields if field in record}
 
 
+class _Shown(NamedTuple):
+    """What came with a token to prove that its key is held, and the request they came with."""
+
+    unverified_proof: str | None
+    method: str
+    url: str
+
+
 class _Verified:
     """A token whose signature and form have been checked; what can change is checked at every use. Times are milliseconds."""
 
-    __slots__ = ("clean_at", "expires", "grant", "key", "max_staleness", "not_before", "resource", "revocable", "unenforceable")
+    __slots__ = (
+        "clean_at",
+        "expires",
+        "grant",
+        "key",
+        "key_thumbprint",
+        "max_staleness",
+        "not_before",
+        "resource",
+        "revocable",
+        "unenforceable",
+    )
 
     def __init__(self, claims: Claims, scope: Scope, key: VerificationKey) -> None:
         self.key = key
@@ -85,6 +109,7 @@ class _Verified:
         self.not_before = (max(claims.nbf, claims.iat) - LEEWAY) * 1000
         self.max_staleness = claims.lease.max_staleness * 1000
         self.unenforceable = _unenforceable(claims)
+        self.key_thumbprint = claims.cnf.jkt if claims.cnf is not None else None
         # The place in the log up to which no event was found that ends it; the epoch is compared at every use.
         self.clean_at = -1
         self.grant = Grant(
@@ -106,13 +131,26 @@ class Verifier:
     never touches the network.
     """
 
-    def __init__(self, issuer: str, audience: str, identity: Identity | None = None, *, clock: Clock | None = None) -> None:
-        """Start following `issuer` for the service whose audience is `audience`; both are compared exactly."""
+    def __init__(
+        self,
+        issuer: str,
+        audience: str,
+        identity: Identity | None = None,
+        *,
+        replay_store: ReplayStore | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        """Start following `issuer` for the service whose audience is `audience`; both are compared exactly.
+
+        With a `replay_store` a proof is taken once across all processes that share it, by `verify_once`.
+        """
         self._issuer = issuer
         self._audience = audience
         self._identity = identity
         self._clock = clock or SystemClock()
         self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
+        self._replays = Replays(self._clock.now())
+        self._replay_store = replay_store
         self._keys = IssuerKeys(url=f"{issuer}/oauth/jwks.json", client=self._plain_client, clock=self._clock)
         self._acknowledgements = Acknowledgements(
             issuer=issuer,
@@ -164,22 +202,74 @@ class Verifier:
         """The revocations as this process knows them now."""
         return self._feed.picture
 
-    def verify(self, unverified_token: str, *, action: str, resource: str, fields: Iterable[str] = ()) -> Grant:
+    def verify(
+        self,
+        unverified_token: str,
+        *,
+        action: str,
+        resource: str,
+        fields: Iterable[str] = (),
+        proof: str | None = None,
+        method: str = "",
+        url: str = "",
+    ) -> Grant:
         """Return what the token grants, or raise the `VerificationError` that says why it must not be honoured.
 
-        `fields` are those the request touches, where it names any; one that is not granted is `Denied`. Does no I/O.
+        `fields` are those the request touches, where it names any; one that is not granted is `Denied`. `proof` is the DPoP
+        header of the request, with its `method` and its `url` as its sender wrote it; a token that is bound to a key needs one,
+        and one that is not may not have one (RFC 9449 §7.1). A proof is taken once. Does no I/O.
         """
-        picture, now = self._feed.picture, self._clock.now()
-        if not picture.epoch:
+        now = self._clock.now()
+        token = self._good(unverified_token, now)
+        if token.key_thumbprint is not None or proof is not None:
+            proven = _proven(token, unverified_token, _Shown(proof, method, url), now)
+            if self._replay_store is not None:
+                raise ReplayUnknown("this service remembers proofs across its processes, which only `verify_once` can ask")
+            self._replays.spend(proven, now)
+        _check_scope(token, action, resource, fields)
+        return token.grant
+
+    async def verify_once(
+        self,
+        unverified_token: str,
+        *,
+        action: str,
+        resource: str,
+        fields: Iterable[str] = (),
+        proof: str | None = None,
+        method: str = "",
+        url: str = "",
+    ) -> Grant:
+        """Do what `verify` does, and take the proof once across all processes that share the `replay_store`.
+
+        Asks that store for each token that is bound to a key, and waits as long as it does. Without a store it is `verify`.
+        """
+        now = self._clock.now()
+        token = self._good(unverified_token, now)
+        if token.key_thumbprint is not None or proof is not None:
+            proven = _proven(token, unverified_token, _Shown(proof, method, url), now)
+            self._replays.spend(proven, now)
+            if self._replay_store is not None:
+                await spend_everywhere(self._replay_store, proven)
+                # The answer may have taken a while, and in the meantime anything may have ended the token.
+                self._check_still_good(token, self._clock.now())
+        _check_scope(token, action, resource, fields)
+        return token.grant
+
+    def _good(self, unverified_token: str, now: Instant) -> _Verified:
+        """Return a token of this issuer that is in force; all is checked but who holds it and what it is for."""
+        if not self._feed.picture.epoch:
             raise Stale("no revocations are known yet")
         token = self._authentic(unverified_token, now)
-        _check_time(token, now)
-        _check_revocations(token, picture, now)
+        self._check_still_good(token, now)
         if token.unenforceable is not None:
             refusal, why = token.unenforceable
             raise refusal(why)
-        _check_scope(token, action, resource, fields)
-        return token.grant
+        return token
+
+    def _check_still_good(self, token: _Verified, now: Instant) -> None:
+        _check_time(token, now)
+        _check_revocations(token, self._feed.picture, now)
 
     def _authentic(self, unverified_token: str, now: Instant) -> _Verified:
         if not self._keys.is_usable(now):
@@ -251,9 +341,25 @@ def _unenforceable(claims: Claims) -> tuple[type[VerificationError], str] | None
     """Return how a token is refused that this verifier cannot control: it would be honoured more widely than it says."""
     if claims.lease.single_use or claims.lease.max_uses is not None:
         return Denied, "the token has to be consumed at the issuer, which this verifier does not do"
-    if claims.cnf is not None:
-        return ProofRequired, "the token is bound to a key, which this verifier cannot check"
+    if claims.cnf is not None and claims.cnf.jkt is None:
+        return ProofRequired, "the token is bound to a certificate, which this verifier cannot check"
     return None
+
+
+def _proven(token: _Verified, text: str, shown: _Shown, now: Instant) -> Proof:
+    """Return the proof that the sender holds the token's key; raise where it is missing, wrong, or for a token without one."""
+    if token.key_thumbprint is None:
+        raise InvalidProof("the token is bound to no key, so that no proof can go with it (RFC 9449 §7.1)")
+    if shown.unverified_proof is None:
+        raise ProofRequired("the token is bound to a key: send it as Authorization: DPoP …, with a proof")
+    request = {"method": shown.method, "url": shown.url}
+    try:
+        proven = proofs.check(shown.unverified_proof, **request, now=now.wall, token_hash=proofs.hash_of(text))
+    except InvalidDocument as error:
+        raise InvalidProof(f"not a proof for this request: {error}") from None
+    if proven.thumbprint != token.key_thumbprint:
+        raise InvalidProof("the proof is of another key than the token's")
+    return proven
 
 
 def _check_scope(token: _Verified, action: str, resource: str, fields: Iterable[str]) -> None:

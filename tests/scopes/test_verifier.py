@@ -8,8 +8,10 @@ from scopes import (
     Denied,
     Expired,
     Grant,
+    InvalidProof,
     InvalidToken,
     ProofRequired,
+    ReplayUnknown,
     Revoked,
     Scope,
     Stale,
@@ -226,13 +228,15 @@ def test_another_key_under_a_known_id_does_not_vouch_for_earlier_tokens(verifier
 
 def test_every_refusal_has_a_code_and_a_status_of_its_kind():
     """`code` and `status` are what services answer with (RFC 6750 §3.1), and stay."""
-    kinds = (InvalidToken, Expired, Revoked, ProofRequired, Denied, Stale, Unavailable)
+    kinds = (InvalidToken, Expired, Revoked, ProofRequired, InvalidProof, Denied, Stale, Unavailable, ReplayUnknown)
     assert [(kind.code, kind.status) for kind in kinds] == [
         ("invalid_token", 401),
         ("token_expired", 401),
         ("token_revoked", 401),
         ("proof_required", 401),
+        ("invalid_dpop_proof", 401),
         ("insufficient_scope", 403),
         ("revocation_state_stale", 503),
         ("keys_unavailable", 503),
+        ("proof_replay_unknown", 503),
     ]
