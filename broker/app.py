@@ -50,6 +50,7 @@ from broker.identity import Identities, JwtSvids, TrustDomain
 from broker.issuer import Issuer
 from broker.keys import Keys
 from broker.leases import Leases
+from broker.lifecycle import Lifecycle
 from broker.operators import Operators
 from broker.outbox import Outbox
 from broker.policy import Policy
@@ -85,6 +86,7 @@ _HANDLERS: list[Any] = [
     stuck.list_stuck,
     agents.list_agents,
     agents.show,
+    agents.change,
     audit.list_events,
     feed.feed_keys,
     feed.snapshot,
@@ -181,6 +183,7 @@ class Broker:
         self.endings = self._endings()
         self.revocation = self._revocation()
         self.reduction = self._reduction()
+        self.lifecycle = self._lifecycle()
         self.enforcement = Enforcement(
             acknowledgements=self.acknowledgements,
             active=self.active,
@@ -223,7 +226,7 @@ class Broker:
 
     def _given(self) -> dict[str, Any]:
         names = "keys streams follower watch audit leases tasks active standing callers exchange endings revocation"
-        names += " reduction acknowledgements enforcement stuck_work"
+        names += " reduction lifecycle acknowledgements enforcement stuck_work"
         settings = self.configuration.settings
         rooms = {name: getattr(self, name) for name in names.split()}
         return {"issuer": settings.issuer, "anyone_follows": settings.anyone_follows, **rooms}
@@ -249,6 +252,7 @@ class Broker:
             operators=self.operators,
             active=self.active,
             standing=self.standing,
+            follower=self.follower,
         )
 
     def _exchange(self) -> Exchange:
@@ -300,6 +304,9 @@ class Broker:
 
     def _reduction(self) -> Reduction:
         return Reduction(endings=self.endings, follower=self.follower, active=self.active, clock=self.clock)
+
+    def _lifecycle(self) -> Lifecycle:
+        return Lifecycle(endings=self.endings, follower=self.follower, active=self.active, clock=self.clock)
 
     def _scheduler(self) -> Scheduler:
         return Scheduler(

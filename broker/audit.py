@@ -26,6 +26,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     agent: str | None = None
     workload: str | None = None
     operator: str | None = None
+    instance: str | None = None
     task: str | None = None
     lease: str | None = None
     scope: str | None = None

@@ -6,6 +6,7 @@ import msgspec
 
 from broker.active import Active
 from broker.errors import AccessDenied, InvalidClient, UnauthorizedClient
+from broker.feed.follower import Follower
 from broker.identity import Identities, Presented
 from broker.operators import Operators
 from broker.registry.registry import Agent
@@ -33,11 +34,14 @@ class _UnverifiedSubject(msgspec.Struct, frozen=True, omit_defaults=True):
 class Callers:
     """Tells callers of the REST endpoints apart, and asks Cedar what they may do."""
 
-    def __init__(self, *, identities: Identities, operators: Operators, active: Active, standing: Standing) -> None:
+    def __init__(
+        self, *, identities: Identities, operators: Operators, active: Active, standing: Standing, follower: Follower
+    ) -> None:
         self._identities = identities
         self._operators = operators
         self._active = active
         self._standing = standing
+        self._follower = follower
 
     async def operator(self, presented: Presented, action: str) -> Caller:
         """Return an operator who may do `action` with the whole fleet; raise `InvalidClient` or `AccessDenied`."""
@@ -52,9 +56,10 @@ class Callers:
         self._active.rules.policy.check_operation((caller.kind, caller.name), action, FLEET, {})
 
     async def agent(self, presented: Presented) -> tuple[Agent, Workload]:
-        """Return an active agent and its workload; raise `InvalidClient` or `UnauthorizedClient`."""
+        """Return an active agent and its workload; raise `InvalidClient`, `UnauthorizedClient` or `Unavailable`."""
         workload = await self._identities.authenticate(presented)
-        return self._standing.check(self._active.rules.registry.agent_of(workload)), workload
+        agent = self._active.rules.registry.agent_of(workload)
+        return self._standing.check(agent, workload, self._follower.standpoint().acts), workload
 
     async def identify(self, presented: Presented) -> Caller:
         """Return whoever calls, whatever they may do; raise `InvalidClient`, or `AccessDenied` for nobody registered."""

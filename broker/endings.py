@@ -8,7 +8,7 @@ import msgspec
 
 from broker import metrics
 from broker.audit import Audit, Record
-from broker.errors import InvalidRequest, Stuck, Unavailable
+from broker.errors import InvalidRequest, Retired, Stuck, Unavailable
 from broker.feed import acts
 from broker.feed.event import GRACE, LONGEST_LIFE, NewEvent
 from broker.feed.follower import Follower
@@ -44,7 +44,7 @@ class Endings:
         """Commit the events and write the record; raise `Stuck` where that is not certain: it is then kept, and tried again.
 
         An answer means that the log has the events, that what stands is on this replica's disk, and that the record is
-        written. The id of the order is that of the last event.
+        written. Raises `Retired` where the events would lift what is for good. The id of the order is that of the last event.
         """
         # What is stuck was wanted earlier, so it comes first: a reduction must not come after its own restoration.
         await self.try_again(even_early=True)
@@ -79,6 +79,10 @@ class Endings:
                 await self._carry_out(self._renewed(order))
             except Unavailable as error:
                 self._outbox.keep(order.failed(str(error), now=self._clock.now().wall))
+                return
+            except Retired as error:
+                self._outbox.done(id)
+                _LOG.warning("%s (%s) is given up: %s", order.what, order.id, error)
                 return
             self._outbox.done(id)
             _LOG.warning("%s (%s) is done now, after %d tries that failed", order.what, order.id, order.tries)

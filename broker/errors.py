@@ -105,6 +105,12 @@ class NotFound(BrokerError):
     code = "not_found"
 
 
+class Retired(BrokerError):
+    """The agent is retired, which is for good."""
+
+    code = "agent_retired"
+
+
 class ConfigurationError(BrokerError):
     """The configuration cannot be used. `problems` name the file, the key and, where there is one, the nearest valid name."""
 

@@ -99,7 +99,7 @@ class Exchange:
     async def _issue(self, rules: Rules, workload: Workload, request: TokenRequest) -> Issued:
         standpoint = self._follower.issuing_standpoint()
         self._watch.check()
-        agent = self._standing.check(_agent_of(rules, workload, request))
+        agent = self._standing.check(_agent_of(rules, workload, request), workload, standpoint.acts)
         confirmation = _confirmation(workload)
         scope, entry = _resolve(rules, request)
         check_reductions(standpoint.acts, agent.name, workload, service=entry.service_name, level=entry.action.level)

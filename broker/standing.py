@@ -10,16 +10,24 @@ from broker.workload import Workload
 from scopes.clock import Clock
 from scopes.levels import Level, is_above
 
+_DAY = 86_400_000
 
-def status(agent: Agent, today: datetime.date) -> str:
-    """Return where the agent stands in its life: `declared`, `active` or `ended`."""
+
+def status(agent: Agent, today: datetime.date, known: Acts) -> str:
+    """Return where the agent stands in its life: `declared`, `active`, `ended`, `suspended` or `retired`.
+
+    What an operator did comes first; the record and the date say the rest.
+    """
+    life = acts.life(known, "agent", agent.name)
+    if life is not None:
+        return life
     if agent.record.missing:
         return "declared"
     return "ended" if agent.record.ends is None or agent.record.ends < today else "active"
 
 
 class Standing:
-    """Checks agents against their records and the date."""
+    """Checks agents against their records, the date, and what operators did."""
 
     def __init__(self, *, clock: Clock) -> None:
         self._clock = clock
@@ -28,15 +36,41 @@ class Standing:
         """Return the date in UTC, in which end dates are meant."""
         return datetime.datetime.fromtimestamp(self._clock.now().wall / 1000, tz=datetime.UTC).date()
 
-    def check(self, agent: Agent) -> Agent:
-        """Return an agent that is active; raise `UnauthorizedClient` for any other."""
-        where = status(agent, self.today())
+    def check(self, agent: Agent, workload: Workload, known: Acts) -> Agent:
+        """Return an agent that is active, and so is this instance of it; raise `UnauthorizedClient` for any other."""
+        where = status(agent, self.today(), known)
+        if where == acts.RETIRED:
+            raise UnauthorizedClient(f"{agent.name} is retired, and that is for good", reason="agent_retired")
+        if where == acts.SUSPENDED:
+            raise UnauthorizedClient(f"{agent.name} is suspended until an operator resumes it", reason="agent_suspended")
         if where == "declared":
             missing = ", ".join(agent.record.missing)
             raise UnauthorizedClient(f"{agent.name} is declared only: its record lacks {missing}", reason="agent_declared")
         if where == "ended":
             raise UnauthorizedClient(f"{agent.name} is past its end date", reason="agent_ended")
+        _check_instance(agent, workload, known)
         return agent
+
+
+def is_review_overdue(agent: Agent, today: datetime.date) -> bool:
+    """Tell whether somebody should have looked at the agent again by now; nothing is refused for that."""
+    review_by = agent.record.review_by
+    return review_by is not None and review_by < today
+
+
+def end_of_last_day(agent: Agent) -> int:
+    """Return when the agent's last day is over, in milliseconds; 0, so the past, where it has none."""
+    if agent.record.ends is None:
+        return 0
+    begins = datetime.datetime.combine(agent.record.ends, datetime.time(), tzinfo=datetime.UTC)
+    return int(begins.timestamp()) * 1000 + _DAY
+
+
+def _check_instance(agent: Agent, workload: Workload, known: Acts) -> None:
+    if any(acts.life(known, "instance", name) for name in workload.names):
+        raise UnauthorizedClient(
+            f"this instance of {agent.name} is suspended until an operator resumes it", reason="instance_suspended"
+        )
 
 
 def check_reductions(known: Acts, agent: str, workload: Workload, *, service: str, level: Level) -> None:

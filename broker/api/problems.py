@@ -16,6 +16,7 @@ _LOG = logging.getLogger(__name__)
 _STATUS: dict[type[BrokerError], int] = {
     errors.InvalidClient: 401,
     errors.NotFound: 404,
+    errors.Retired: 409,
     errors.LimitReached: 429,
     errors.Unavailable: 503,
 }

@@ -11,7 +11,7 @@ import typer
 from broker.cli import output, times
 from broker.cli.refusals import UNCONFIRMED
 from broker.client import ClientError, Operator, Refused
-from broker.client.answers import AffectedVerifier, Revoked
+from broker.client.answers import AffectedVerifier, Committed
 from scopes.clock import SystemClock
 
 _POLL = 0.1
@@ -36,7 +36,7 @@ class Waited(NamedTuple):
 
 
 @contextmanager
-def in_force(revoked: Revoked, *, as_json: bool) -> Iterator[None]:
+def in_force(revoked: Committed, *, as_json: bool) -> Iterator[None]:
     """Say that the revocation holds, and exit as Ctrl-C does, where that ends what is said or waited for afterwards."""
     try:
         yield
@@ -48,7 +48,7 @@ def in_force(revoked: Revoked, *, as_json: bool) -> Iterator[None]:
         raise typer.Exit(_INTERRUPTED) from None
 
 
-def wait(client: Operator, revoked: Revoked, seconds: float, *, as_json: bool) -> None:
+def wait(client: Operator, revoked: Committed, seconds: float, *, as_json: bool) -> None:
     """Wait at most so long, say how far it has come, and exit with 4 unless nobody honours it any more."""
     waited = _until_confirmed(client, revoked.id, seconds)
     output.progress("")

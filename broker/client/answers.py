@@ -83,6 +83,7 @@ class AgentRecord(_Answer, frozen=True):
     """An agent as registered, and where it stands. `missing` names what its record lacks to be active.
 
     `reduced` is how far its access is reduced by itself; others may be on an instance, a service, or everything.
+    `suspended_instances` are suspended without the rest of it.
     """
 
     name: str
@@ -95,7 +96,9 @@ class AgentRecord(_Answer, frozen=True):
     tasks: tuple[str, ...]
     ends: datetime.date | None = None
     review_by: datetime.date | None = None
+    review_overdue: bool = False
     reduced: str | None = None
+    suspended_instances: tuple[str, ...] = ()
     live_leases: int | None = None
 
 
@@ -106,21 +109,29 @@ class AgentPage(_Answer, frozen=True):
     cursor: str | None = None
 
 
-class Revoked(_Answer, frozen=True):
-    """A committed revocation. `matched` counts what it ended where that is known."""
+class Committed(_Answer, frozen=True):
+    """What was committed to the log, and its place in it."""
 
     id: str
     epoch: str
     seq: int
+
+
+class Revoked(Committed, frozen=True):
+    """A committed revocation. `matched` counts what it ended where that is known."""
+
     matched: int | None = None
 
 
-class Reduced(_Answer, frozen=True):
-    """A committed reduction, or the end of one."""
+class AgentChange(Committed, frozen=True):
+    """A committed suspension, resumption or retirement. `was` is what stood before, `active` where nothing did."""
 
-    id: str
-    epoch: str
-    seq: int
+    status: str
+    was: str
+
+
+class Reduced(Committed, frozen=True):
+    """A committed reduction, or the end of one."""
 
 
 class ReductionRecord(_Answer, frozen=True):
@@ -224,6 +235,7 @@ class AuditRecord(_Answer, frozen=True, omit_defaults=True):
     agent: str | None = None
     workload: str | None = None
     operator: str | None = None
+    instance: str | None = None
     task: str | None = None
     lease: str | None = None
     scope: str | None = None

@@ -8,6 +8,7 @@ from urllib.parse import quote
 import msgspec
 
 from broker.client.answers import (
+    AgentChange,
     AgentPage,
     AgentRecord,
     AuditPage,
@@ -98,6 +99,11 @@ class Operator:
         """Reduce the access of an agent, an instance, a service or all; `to` is `none` to restore it."""
         body = {"selector": dict(selector), "to": to, "reason": reason}
         return self._ask("POST", "/v1/reductions", Reduced, json=body)
+
+    def change_agent(self, name: str, verb: str, *, reason: str, instance: str | None = None) -> AgentChange:
+        """Stop an agent or one instance of it, or let it go on; `verb` is `suspend`, `resume` or `retire`."""
+        body = {"reason": reason} if instance is None else {"reason": reason, "instance": instance}
+        return self._ask("POST", f"/v1/agents/{_segment(name)}/{verb}", AgentChange, json=body)
 
     def reductions(self) -> Iterator[ReductionRecord]:
         """Yield every reduction in force."""

@@ -2,25 +2,31 @@
 -- KEYS epoch, log, live, ends, standing
 -- ARGV epoch, then for each event its id, until, the event, and of a standing act its target, its rank, and the epoch and the
 -- number of its origin; all four are '' for other events, the last two for an act that is new.
--- Returns the number of the last of the events, or nothing where the epoch is another.
+-- Returns the number of the last of the events, or nothing where the epoch is another; 0 where what stands overtakes all of them.
 local head = redis.call('HMGET', KEYS[1], 'id', 'seq', 'head')
 if head[1] ~= ARGV[1] then
   return false
 end
 local seq, last = tonumber(head[2]), 0
+-- The rank of a retirement (acts.py), which holds against whatever is not one, whenever that came.
+local FINAL = 6
 local function is_overtaken(target, epoch, number, rank)
   local known = redis.call('HGET', KEYS[5], target)
   if not known then
     return false
   end
   local known_epoch, known_number, known_rank = string.match(known, '^(%S+) (%d+) (%d+) ')
+  known_rank = tonumber(known_rank)
+  if known_rank ~= rank and math.max(known_rank, rank) == FINAL then
+    return known_rank == FINAL
+  end
   if known_epoch ~= epoch then
     return known_epoch > epoch
   end
   if tonumber(known_number) ~= number then
     return tonumber(known_number) > number
   end
-  return tonumber(known_rank) > rank
+  return known_rank > rank
 end
 for i = 2, #ARGV, 7 do
   local id, ends, event, target, rank = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], tonumber(ARGV[i + 4])

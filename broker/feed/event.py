@@ -22,7 +22,8 @@ class NewEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     """An event before it has its number. `until` is milliseconds; no `audiences` means that it concerns every service.
 
     With `stands`, it outlives the store, until it is lifted or replaced: `by` and `said` tell operators who wanted it and
-    why. `origin` is the epoch and number under which it was first committed, where that was in an earlier epoch.
+    why. `origin` is the epoch and number under which it was first committed, where that was in an earlier epoch. `life` is
+    `suspended` or `retired` where it is that and no reduction that stands, and `agent` whose instance it is about.
     """
 
     id: str
@@ -36,6 +37,8 @@ class NewEvent(msgspec.Struct, frozen=True, omit_defaults=True):
     origin: tuple[str, int] | None = None
     by: str = ""
     said: str = ""
+    life: str = ""
+    agent: str = ""
 
     def numbered(self, seq: int) -> Event:
         """Return the event as it goes over the wire."""

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from broker.errors import Unavailable
+from broker.errors import Retired, Unavailable
 from broker.feed import acts
 from broker.feed.event import NewEvent
 from broker.store import Store, feed_key
@@ -36,11 +36,14 @@ class Log:
     async def append(self, epoch: str, events: Sequence[NewEvent]) -> Committed:
         """Commit all the events in one atomic step; raise `Unavailable` where that is not certain.
 
-        Not certain means: the store did not confirm, or a new epoch has begun and the caller has to look again.
+        Not certain means: the store did not confirm, or a new epoch has begun and the caller has to look again. Raises
+        `Retired` for the lifting of what is for good: nothing is committed then.
         """
         seq = await self._store.run(self._append, KEYS, [epoch, *arguments_of(events)])
         if seq is None:
             raise Unavailable("the store was lost or restarted meanwhile; nothing was committed, try again", retry_after=1)
+        if seq == 0:
+            raise Retired("it is retired, and that is for good")
         return Committed(epoch, int(seq))
 
 

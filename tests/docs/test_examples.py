@@ -1,5 +1,6 @@
 """What README and documentation show is run, as a user would type it, against a broker of this machine."""
 
+import contextlib
 import json
 from collections.abc import Iterator
 from importlib.resources import files
@@ -55,7 +56,9 @@ def test_the_quickstart_does_what_it_says(machine: Machine) -> None:
     "path", [path for path in all_pages() if path != QUICKSTART and typed(path)], ids=lambda path: path.name
 )
 def test_the_programs_of_a_page_run(path: Path, machine: Machine) -> None:
-    machine.type(typed(path))
+    first, second = terminals(path)
+    with machine.serving(first) if first else contextlib.nullcontext():
+        machine.type(second)
 
 
 @pytest.fixture

@@ -24,7 +24,12 @@ def lifting(target: str = "agent support-bot") -> NewEvent:
     return new_event(LIFT, target, now=1_000)
 
 
-events = st.sampled_from([*REDUCTIONS, "none"]).map(lambda to: lifting() if to == "none" else reducing(to))
+def living(life: str, kind: str = "agent", value: str = "support-bot") -> NewEvent:
+    return msgspec.structs.replace(new_event(kind, value, now=1_000), stands=True, life=life, agent="support-bot")
+
+
+LIVES = [lifting("life of agent support-bot"), living("suspended"), living("retired")]
+events = st.sampled_from([lifting(), *map(reducing, REDUCTIONS), *LIVES])
 an_act = st.builds(Act, st.sampled_from(EPOCHS), st.integers(1, 3), events)
 
 
@@ -51,6 +56,36 @@ def test_of_a_forked_epoch_the_stricter_act_holds() -> None:
     ladder = [lifting(), *map(reducing, REDUCTIONS)]
     for looser, stricter in itertools.pairwise(Act(EPOCHS[0], 5, event) for event in ladder):
         assert merged([looser], [stricter]) == merged([stricter], [looser]) == {"agent support-bot": stricter}
+
+
+@pytest.mark.parametrize("later", [lifting("life of agent support-bot"), living("suspended")], ids=["resumed", "suspended"])
+def test_a_retirement_holds_against_whatever_comes_later(later: NewEvent) -> None:
+    retired, other = Act(EPOCHS[0], 1, living("retired")), Act(EPOCHS[1], 900, later)
+    assert merged([retired], [other]) == merged([other], [retired]) == {"life of agent support-bot": retired}
+
+
+def test_at_a_fork_the_stricter_life_holds() -> None:
+    forked = [Act(EPOCHS[0], 5, event) for event in LIVES]
+    assert merged(forked) == merged(reversed(forked)) == {"life of agent support-bot": forked[2]}
+    assert merged(forked[:2]) == merged(reversed(forked[:2])) == {"life of agent support-bot": forked[1]}
+
+
+@pytest.mark.parametrize("event", [living("suspended"), lifting("life of agent support-bot")])
+def test_a_life_and_a_reduction_are_two_targets(event: NewEvent) -> None:
+    known = merged([Act(EPOCHS[0], 1, reducing("paused")), Act(EPOCHS[0], 2, event)])
+    assert reduction(known["agent support-bot"]) == "paused"
+    assert reduction(known["life of agent support-bot"]) is None
+
+
+def test_what_is_suspended_is_read_from_the_acts() -> None:
+    events = [living("suspended"), living("suspended", "instance", "pod-2"), living("suspended", "instance", "pod-1")]
+    known = merged(Act(EPOCHS[0], seq, event) for seq, event in enumerate(events))
+    assert [acts.life(known, "agent", name) for name in ("support-bot", "other-bot")] == ["suspended", None]
+    assert acts.suspended_instances(known, "support-bot") == ["pod-1", "pod-2"]
+    assert acts.suspended_instances(known, "other-bot") == []
+    lifted = merged(known.values(), [Act(EPOCHS[0], 9, lifting("life of instance pod-2"))])
+    assert acts.suspended_instances(lifted, "support-bot") == ["pod-1"]
+    assert acts.life(lifted, "instance", "pod-2") is None
 
 
 def test_a_later_epoch_holds_whatever_its_number() -> None:
