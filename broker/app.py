@@ -54,6 +54,7 @@ from broker.lifecycle import Lifecycle
 from broker.operators import Operators
 from broker.outbox import Outbox
 from broker.policy import Policy
+from broker.possession import Nonces, Possession
 from broker.reduction import Reduction
 from broker.registry import files as registry_files
 from broker.registry.registry import Registry
@@ -174,6 +175,9 @@ class Broker:
         self.watch = Watch(settings.redis_url, clock=clock, replicas_required=settings.replicas_required)
         self.tasks = Tasks(store, audit=self.audit, clock=clock, watch=self.watch)
         self.identities = Identities(svids=JwtSvids(configuration.trust_domains, audience=settings.issuer, clock=clock))
+        self.possession = Possession(
+            store=store, nonces=Nonces(store, clock=clock), url=f"{settings.issuer}{token.PATH}", clock=clock
+        )
         self.standing = Standing(clock=clock)
         self.operators = Operators(self._operator_keys, store=store, audience=settings.issuer, clock=clock)
         self.stuck_work = StuckWork(clock)
@@ -226,7 +230,7 @@ class Broker:
 
     def _given(self) -> dict[str, Any]:
         names = "keys streams follower watch audit leases tasks active standing callers exchange endings revocation"
-        names += " reduction lifecycle acknowledgements enforcement stuck_work"
+        names += " reduction lifecycle acknowledgements enforcement stuck_work possession"
         settings = self.configuration.settings
         rooms = {name: getattr(self, name) for name in names.split()}
         return {"issuer": settings.issuer, "anyone_follows": settings.anyone_follows, **rooms}
@@ -258,6 +262,7 @@ class Broker:
     def _exchange(self) -> Exchange:
         return Exchange(
             identities=self.identities,
+            possession=self.possession,
             active=self.active,
             standing=self.standing,
             tasks=self.tasks,

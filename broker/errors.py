@@ -65,6 +65,18 @@ class InvalidTarget(BrokerError):
     code = "invalid_target"
 
 
+class InvalidDpopProof(BrokerError):
+    """The proof does not show that the caller holds a key (RFC 9449 §5)."""
+
+    code = "invalid_dpop_proof"
+
+
+class UseDpopNonce(BrokerError):
+    """The proof lacks a nonce of this broker; the answer has one (RFC 9449 §8)."""
+
+    code = "use_dpop_nonce"
+
+
 class AccessDenied(BrokerError):
     """Outside the ceiling, or refused by policy."""
 

@@ -15,11 +15,13 @@ from broker.errors import (
     InvalidScope,
     InvalidTarget,
     Unavailable,
+    UseDpopNonce,
 )
 from broker.feed.follower import Follower
 from broker.identity import Identities, Presented
 from broker.issuer import Issued, Issuer
 from broker.policy import Permit, Question
+from broker.possession import Possession
 from broker.registry import ceiling
 from broker.registry.registry import Agent, Entry
 from broker.standing import Standing, check_reductions
@@ -50,7 +52,7 @@ class TokenRequest(NamedTuple):
         """Return what the ids of a repeatable request are made from, or `None` for one that is not."""
         if self.idempotency_key is None:
             return None
-        # All but the assertion, which a workload renews, and the scope in its one spelling.
+        # All but the assertion and the proof, which a workload renews, and the scope in its one spelling.
         _, scope, *rest = self
         return msgspec.json.encode([workload.names, confirmation, str(scope), *rest])
 
@@ -62,6 +64,7 @@ class Exchange:
         self,
         *,
         identities: Identities,
+        possession: Possession,
         active: Active,
         standing: Standing,
         tasks: Tasks,
@@ -72,6 +75,7 @@ class Exchange:
         max_ttl: int,
     ) -> None:
         self._identities = identities
+        self._possession = possession
         self._active = active
         self._standing = standing
         self._tasks = tasks
@@ -87,6 +91,9 @@ class Exchange:
         rules = self._active.rules
         try:
             issued = await self._issue(rules, workload, request)
+        except UseDpopNonce:
+            # No refusal: nothing was decided, and every agent's first request hears it.
+            raise
         except BrokerError as error:
             metrics.REFUSED.labels(error.reason).inc()
             # Where something is unavailable nothing was decided, and there may be nothing to write a record to.
@@ -100,7 +107,7 @@ class Exchange:
         standpoint = self._follower.issuing_standpoint()
         self._watch.check()
         agent = self._standing.check(_agent_of(rules, workload, request), workload, standpoint.acts)
-        confirmation = _confirmation(workload)
+        confirmation = await self._confirmation(workload, request.presented)
         scope, entry = _resolve(rules, request)
         check_reductions(standpoint.acts, agent.name, workload, service=entry.service_name, level=entry.action.level)
         seed = request.seed(workload, confirmation)
@@ -108,6 +115,15 @@ class Exchange:
         _check_ceiling(rules, scope, task, entry)
         permit = _decide(rules, Question(agent, workload, task, scope, entry, self._ttl(request, entry), confirmation))
         return await self._issuer.issue(permit, standpoint, seed=seed)
+
+    async def _confirmation(self, workload: Workload, presented: Presented) -> Confirmation | None:
+        """Return what the token will be bound to: whoever proved to hold a key now has to prove it at the service as well.
+
+        Where there are two keys it is the one of the proof: that one was made for this request alone.
+        """
+        if presented.unverified_proof is not None:
+            return Confirmation(jkt=await self._possession.prove(presented.unverified_proof))
+        return Confirmation(x5t_s256=workload.certificate) if workload.certificate is not None else None
 
     async def _task(self, rules: Rules, agent: Agent, workload: Workload, request: TokenRequest, *, seed: bytes | None) -> Task:
         if request.task is not None:
@@ -140,11 +156,6 @@ def _agent_of(rules: Rules, workload: Workload, request: TokenRequest) -> Agent:
     if request.client_id not in (None, agent.name, workload.id):
         raise InvalidClient("client_id is neither the agent's name nor its workload's id")
     return agent
-
-
-def _confirmation(workload: Workload) -> Confirmation | None:
-    """Return what the token will be bound to: whoever proved to hold a key now has to prove it at the service as well."""
-    return Confirmation(x5t_s256=workload.certificate) if workload.certificate is not None else None
 
 
 def _resolve(rules: Rules, request: TokenRequest) -> tuple[Scope, Entry]:

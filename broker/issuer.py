@@ -13,7 +13,7 @@ from broker.store import Store
 from broker.stuck_work import StuckWork
 from scopes import claims as token_claims
 from scopes import jose
-from scopes.claims import TOKEN_TYPE, Actor, Claims, Detail, LeaseClaims, detail_of
+from scopes.claims import TOKEN_TYPE, Actor, Claims, Confirmation, Detail, LeaseClaims, detail_of
 from scopes.clock import Clock
 from scopes.errors import InvalidDocument
 from scopes.revocations import revocable
@@ -23,7 +23,7 @@ _LOG = logging.getLogger(__name__)
 
 
 class Issued(NamedTuple):
-    """A token that may be handed out. `expires_in` is seconds from its issue."""
+    """A token that may be handed out. `expires_in` is seconds from its issue, `confirmation` is what it is bound to."""
 
     access_token: str
     expires_in: int
@@ -31,6 +31,7 @@ class Issued(NamedTuple):
     detail: Detail
     lease_id: str
     task_id: str
+    confirmation: Confirmation | None = None
 
 
 class Issuer:
@@ -182,6 +183,7 @@ class Issuer:
             detail=claims.authorization_details[0],
             lease_id=claims.jti,
             task_id=permit.question.task.id,
+            confirmation=claims.cnf,
         )
 
     async def _undo(self, id: str) -> None:

@@ -8,6 +8,7 @@ from litestar.di import NamedDependency
 from broker.api.token import CLIENT_CREDENTIALS
 from broker.keys import Keys
 from scopes.claims import DETAIL_TYPE
+from scopes.keys import PROOF_ALGORITHMS
 
 _FRESH = {"Cache-Control": "public, max-age=60"}
 
@@ -23,6 +24,7 @@ async def server_metadata(issuer: NamedDependency[str]) -> Response[dict[str, An
         "response_types_supported": [],
         "token_endpoint_auth_methods_supported": ["spiffe_jwt"],
         "authorization_details_types_supported": [DETAIL_TYPE],
+        "dpop_signing_alg_values_supported": sorted(PROOF_ALGORITHMS),
     }
     return Response(document, headers=_FRESH)
 

@@ -4,8 +4,11 @@ from typing import Any
 
 from litestar import Request
 
-from broker.errors import InvalidClient
+from broker.errors import InvalidClient, InvalidDpopProof
 from broker.identity import Presented
+
+DPOP = "dpop"
+"""The header that a proof comes in (RFC 9449 §4.1)."""
 
 _BEARER = "bearer "
 
@@ -22,3 +25,11 @@ def of_authorization(unverified_authorization: str | None) -> Presented:
     if not unverified_authorization.lower().startswith(_BEARER):
         raise InvalidClient("send your assertion as Authorization: Bearer …")
     return Presented(unverified_authorization[len(_BEARER) :].strip())
+
+
+def proof(request: Request[Any, Any, Any]) -> str | None:
+    """Read the DPoP proof of a request; raise `InvalidDpopProof` where there are two (RFC 9449 §4.3)."""
+    proofs: list[str] = request.headers.getall(DPOP, [])
+    if len(proofs) > 1:
+        raise InvalidDpopProof("send one DPoP header")
+    return proofs[0] if proofs else None

@@ -1,5 +1,6 @@
 """`POST /oauth/token`: the form becomes a request, the answer becomes JSON."""
 
+import contextlib
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl
 
@@ -7,11 +8,22 @@ import msgspec
 from litestar import Request, Response, post
 from litestar.di import NamedDependency
 
-from broker.errors import InvalidAuthorizationDetails, InvalidClient, InvalidRequest, InvalidTarget, UnsupportedGrantType
+from broker.api import problems
+from broker.api.presented import DPOP, proof
+from broker.errors import (
+    BrokerError,
+    InvalidAuthorizationDetails,
+    InvalidClient,
+    InvalidRequest,
+    InvalidTarget,
+    Unavailable,
+    UnsupportedGrantType,
+)
 from broker.errors import InvalidScope as InvalidScopeAsked
 from broker.exchange import Exchange, TokenRequest
 from broker.identity import Presented
 from broker.issuer import Issued
+from broker.possession import Possession
 from broker.tasks import Declaration
 from scopes import claims, strict_json
 from scopes.claims import Detail
@@ -21,6 +33,7 @@ from scopes.scope import Resource, Scope
 FORM = "application/x-www-form-urlencoded"
 JWT_SPIFFE = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
 CLIENT_CREDENTIALS = "client_credentials"
+PATH = "/oauth/token"
 MAX_BODY = 32 * 1024
 MAX_KEY = 255
 _MAX_PARAMETER = 16 * 1024
@@ -33,14 +46,30 @@ class _Asked(NamedTuple):
     location: str | None = None
 
 
-@post("/oauth/token", status_code=200)
-async def token(request: Request[Any, Any, Any], exchange: NamedDependency[Exchange]) -> Response[bytes]:
-    """Exchange an assertion and a task for a token (RFC 6749 §4.4, RFC 7523, RFC 9396).
+@post(PATH, status_code=200)
+async def token(
+    request: Request[Any, Any, Any], exchange: NamedDependency[Exchange], possession: NamedDependency[Possession]
+) -> Response[bytes]:
+    """Exchange an assertion and a task for a token (RFC 6749 §4.4, RFC 7523, RFC 9396), bound to a key by DPoP (RFC 9449 §5).
 
     With an `Idempotency-Key`, the same request of the same workload gets the same lease again while it lives.
     """
+    if DPOP not in request.headers:
+        return await _answered(request, exchange)
+    try:
+        response = await _answered(request, exchange)
+    except BrokerError as error:
+        response = problems.on_broker_error(request, error)
+    with contextlib.suppress(Unavailable):
+        # Whatever the answer is, the next proof can then be made without asking twice (RFC 9449 §8.2).
+        response.headers["DPoP-Nonce"] = await possession.nonce()
+    return response
+
+
+async def _answered(request: Request[Any, Any, Any], exchange: Exchange) -> Response[bytes]:
     asked = parse(await _form(request))._replace(idempotency_key=_idempotency_key(request))
-    issued = await exchange(asked)
+    shown = asked.presented._replace(unverified_proof=proof(request))
+    issued = await exchange(asked._replace(presented=shown))
     return Response(msgspec.json.encode(_answer(issued)), media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
@@ -149,9 +178,10 @@ def _seconds(text: str | None) -> int | None:
 
 
 def _answer(issued: Issued) -> dict[str, Any]:
+    bound_to_key = issued.confirmation is not None and issued.confirmation.jkt is not None
     return {
         "access_token": issued.access_token,
-        "token_type": "Bearer",
+        "token_type": "DPoP" if bound_to_key else "Bearer",
         "expires_in": issued.expires_in,
         "scope": issued.scope,
         "authorization_details": [claims.as_members(issued.detail)],

@@ -7,7 +7,8 @@ AssertionType = Literal["jwt-spiffe", "jwt-bearer"]
 
 
 class Presented(NamedTuple):
-    """An assertion, or nothing."""
+    """An assertion, or nothing; and a DPoP proof, where the caller also shows that it holds a key (RFC 9449 §5)."""
 
     unverified_assertion: str | None = None
     type: AssertionType | None = None
+    unverified_proof: str | None = None

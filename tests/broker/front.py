@@ -84,8 +84,9 @@ class Front:
         }
         return {name: value for name, value in (good | changes).items() if value is not None}
 
-    async def token(self, caller: str = "bot", **changes: str | None) -> httpx2.Response:
-        return await self.send("POST", "/oauth/token", data=self.form(caller, **changes))
+    async def token(self, caller: str = "bot", *, proof: str | None = None, **changes: str | None) -> httpx2.Response:
+        headers = {"DPoP": proof} if proof is not None else {}
+        return await self.send("POST", "/oauth/token", data=self.form(caller, **changes), headers=headers)
 
     async def raw_token(self, content: bytes, media_type: str = FORM) -> httpx2.Response:
         return await self.send("POST", "/oauth/token", content=content, headers={"Content-Type": media_type})

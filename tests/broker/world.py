@@ -25,8 +25,11 @@ from broker.store import Store, SyncStore
 from broker.tasks import Declaration, Task
 from broker.workload import Workload
 from scopes import jose
+from scopes import proof as proofs
 from scopes.clock import Instant, SystemClock
+from scopes.keys import SigningKey
 from scopes.scope import Scope
+from tests.scopes.tokens import new_key
 
 ISSUER = "http://127.0.0.1:8750"
 CRM = "https://crm.test"
@@ -35,6 +38,8 @@ BOT = "spiffe://development.test/agent/support-bot"
 OTHER = "spiffe://development.test/agent/other-bot"
 CRM_WORKLOAD = "spiffe://development.test/service/crm"
 ADMIN = Caller("Operator", "admin")
+AGENT_KEY = new_key()
+"""The key that tokens of these tests are bound to, where they are bound."""
 
 OFFSET = "test:clock:offset"
 CLOCK = f"""
@@ -197,9 +202,23 @@ class World:
         self.clock.advance(milliseconds)
         self.follow()
 
-    async def issue(self, scope: str = "crm:ticket/4711#read[subject]", *, workload: str = BOT, **asked: Any) -> Issued:
-        """Exchange the workload's identity for a token, as the token endpoint does."""
-        return await self.broker.exchange(TokenRequest(Presented(self.svid(workload)), Scope.parse(scope), **asked))
+    async def issue(
+        self, scope: str = "crm:ticket/4711#read[subject]", *, workload: str = BOT, bound: bool | None = None, **asked: Any
+    ) -> Issued:
+        """Exchange the workload's identity for a token, as the token endpoint does.
+
+        The token is `bound` to the world's key; where nothing is said, above reading, as the starter policies demand.
+        """
+        wanted = Scope.parse(scope)
+        proof = await self.prove() if bound or (bound is None and wanted.action != "read") else None
+        presented = Presented(self.svid(workload), unverified_proof=proof)
+        return await self.broker.exchange(TokenRequest(presented, wanted, **asked))
+
+    async def prove(self, *, key: SigningKey | None = None, **changes: Any) -> str:
+        """Prove to hold a key, the world's where none is given, in a request for a token."""
+        request = {"method": "POST", "url": f"{ISSUER}/oauth/token", "now": self.clock.now().wall}
+        nonce = await self.broker.possession.nonce()
+        return proofs.make(key or AGENT_KEY, **(request | {"nonce": nonce} | changes))
 
     async def declare(self, type: str = "summarise-ticket", *, workload: str = BOT, **declared: Any) -> Task:
         """Open a task, as an agent does."""

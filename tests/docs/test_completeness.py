@@ -179,7 +179,7 @@ async def use_everything(world: World) -> None:
     await world.declare(parent=parent.id)
     await world.issue(task=parent.id)
     await world.issue(workload=OTHER, declaration=Declaration(type="summarise-ticket"))
-    await world.issue()
+    await world.issue(bound=True)
     revoked = await world.issue(task=parent.id)
     await world.revoke(lease=revoked.lease_id)
     await world.revoke(key="stolen")

@@ -19,6 +19,7 @@ async def test_the_server_describes_itself(shared: Front) -> None:
         "response_types_supported": [],
         "token_endpoint_auth_methods_supported": ["spiffe_jwt"],
         "authorization_details_types_supported": ["agent_broker_scope"],
+        "dpop_signing_alg_values_supported": ["ES256", "ES384", "EdDSA", "PS256", "RS256"],
     }
 
 
