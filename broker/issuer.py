@@ -4,11 +4,12 @@ import logging
 from typing import NamedTuple
 
 from broker.audit import Audit, Record
-from broker.errors import BrokerError, InvalidGrant, InvalidRequest, LimitReached, Unavailable
+from broker.errors import BrokerError, InvalidGrant, InvalidRequest, LimitReached, UnauthorizedClient, Unavailable
 from broker.feed.follower import Follower, Standpoint
 from broker.keys import Keys
-from broker.leases import LeaseEnded, LeaseRecord, Leases, Limits, NewLease, TaskClosed, Written
+from broker.leases import AgentEnded, LeaseEnded, LeaseRecord, Leases, Limits, NewLease, TaskClosed, Written
 from broker.policy import Permit
+from broker.standing import end_of_last_day
 from broker.store import Store
 from broker.stuck_work import StuckWork
 from scopes import claims as token_claims
@@ -62,8 +63,9 @@ class Issuer:
     async def issue(self, permit: Permit, standpoint: Standpoint, *, seed: bytes | None = None) -> Issued:
         """Issue what the permit says, decided at the standpoint; with a seed, the lease that was issued for it before.
 
-        Raises `LimitReached`, `InvalidGrant` for a task that closed meanwhile, `InvalidRequest` for a seed whose lease has
-        ended, and `Unavailable` where something is not certain or was overtaken by a revocation.
+        Raises `LimitReached`, `InvalidGrant` for a task that closed meanwhile, `UnauthorizedClient` for an agent whose last day
+        is over meanwhile, `InvalidRequest` for a seed whose lease has ended, and `Unavailable` where something is not certain
+        or was overtaken by a revocation.
         """
         self._check_key(standpoint)
         lease = self._new_lease(permit, standpoint, seed)
@@ -74,6 +76,8 @@ class Issuer:
             return self._signed(claims, permit)
         except TaskClosed:
             raise InvalidGrant("the task has ended; declare another") from None
+        except AgentEnded:
+            raise UnauthorizedClient(f"{permit.question.agent.name} is past its end date", reason="agent_ended") from None
         except LeaseEnded:
             raise InvalidRequest("the lease of this Idempotency-Key has ended; ask with another key") from None
         except LimitReached:
@@ -109,11 +113,13 @@ class Issuer:
             epoch=picture.epoch,
             position=picture.seq,
             workload=question.workload.id if question.workload.id != task.workload else None,
+            instance=question.workload.instance,
         )
         audit = Record(
             kind="token.issued",
             agent=agent.name,
             workload=question.workload.id,
+            instance=question.workload.instance,
             task=task.id,
             lease=id,
             scope=record.scope,
@@ -127,7 +133,7 @@ class Issuer:
             live=agent.record.limits.live_leases or 0,
             per_task=permit.leases_per_task,
         )
-        return NewLease(id, agent.name, record, question.ttl * 1000, limits, self._audit.encode(audit))
+        return NewLease(id, agent.name, record, question.ttl * 1000, limits, self._audit.encode(audit), end_of_last_day(agent))
 
     def _claims(self, permit: Permit, id: str, written: Written) -> Claims:
         question = permit.question

@@ -27,6 +27,7 @@ async def list_leases(
     agent: FromQuery[str | None] = None,
     task: FromQuery[str | None] = None,
     resource: FromQuery[str | None] = None,
+    instance: FromQuery[str | None] = None,
     status: FromQuery[str] = "live",
     cursor: FromQuery[str] = "",
 ) -> dict[str, Any]:
@@ -43,7 +44,14 @@ async def list_leases(
 
     def wanted(lease: Lease) -> bool:
         below = resource is None or prefix_covers(resource, lease.scope.resource)
-        return below and agent in (None, lease.agent) and (task is None or task in lease.path) and lease.status == status
+        held_there = instance in (None, lease.workload, lease.record.instance)
+        return (
+            held_there
+            and below
+            and agent in (None, lease.agent)
+            and (task is None or task in lease.path)
+            and lease.status == status
+        )
 
     page = await pages.read(cursor, agent, read_shard, wanted)
     return {"leases": [shown(lease) for lease in page.items], "cursor": page.cursor}
@@ -68,6 +76,7 @@ def shown(lease: Lease) -> dict[str, Any]:
         "id": lease.id,
         "agent": lease.agent,
         "workload": lease.workload,
+        "instance": lease.record.instance,
         "task": lease.record.task,
         "path": lease.path,
         "scope": lease.record.scope,

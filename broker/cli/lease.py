@@ -28,6 +28,9 @@ def list_leases(
     agent: Annotated[str | None, typer.Option(metavar="NAME", help="Only leases of this agent.")] = None,
     task: Annotated[str | None, typer.Option(metavar="TASK", help="Only leases of this task and its sub-tasks.")] = None,
     resource: Annotated[str | None, typer.Option(metavar="PREFIX", help="Only leases on resources below this.")] = None,
+    instance: Annotated[
+        str | None, typer.Option(metavar="ID", help="Only leases of this one workload, pod, run or key.")
+    ] = None,
     status: Annotated[Literal["live", "expired", "revoked"], typer.Option(help="Which leases.")] = "live",
     operator: OperatorName = DEFAULT_OPERATOR,
     operator_key: OperatorKey = DEFAULT_OPERATOR_KEY,
@@ -39,7 +42,7 @@ def list_leases(
     Example: broker lease list --agent support-bot --resource crm:ticket
     """
     with sign_in.operator(broker, operator, operator_key) as client:
-        leases = list(client.leases(agent=agent, task=task, resource=resource, status=status))
+        leases = list(client.leases(agent=agent, task=task, resource=resource, instance=instance, status=status))
     if as_json:
         output.document({"leases": leases})
         return
@@ -74,6 +77,7 @@ def show(
             "level": found.level,
             "agent": found.agent,
             "workload": found.workload,
+            "instance": found.instance or "",
             "task": " › ".join(found.path),
             "issued": times.moment(found.issued),
             "expires": times.moment(found.expires),

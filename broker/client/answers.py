@@ -70,6 +70,7 @@ class LeaseRecord(_Answer, frozen=True):
     expires: int
     epoch: str
     position: int
+    instance: str | None = None
 
 
 class LeasePage(_Answer, frozen=True):

@@ -79,10 +79,11 @@ class Operator:
         agent: str | None = None,
         task: str | None = None,
         resource: str | None = None,
+        instance: str | None = None,
         status: str | None = None,
     ) -> Iterator[LeaseRecord]:
         """Yield leases: live ones unless `status` says otherwise; `resource` is a prefix."""
-        asked = {"agent": agent, "task": task, "resource": resource, "status": status}
+        asked = {"agent": agent, "task": task, "resource": resource, "instance": instance, "status": status}
         for page in self._pages("/v1/leases", LeasePage, asked):
             yield from page.leases
 

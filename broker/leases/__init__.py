@@ -1,9 +1,10 @@
 """Leases: what is out, for whom, for which task, until when, and how it ended."""
 
-from broker.leases.leases import LeaseEnded, Leases, Limits, NewLease, TaskClosed, Written
+from broker.leases.leases import AgentEnded, LeaseEnded, Leases, Limits, NewLease, TaskClosed, Written
 from broker.leases.records import Lease, LeaseRecord, Mark, Settled, Times
 
 __all__ = [
+    "AgentEnded",
     "Lease",
     "LeaseEnded",
     "LeaseRecord",

@@ -1,7 +1,7 @@
 -- Write one lease, count it, and record it, or do none of it. A lease id seen before changes nothing and is told as it is.
 -- KEYS leases, due, the agent's leases, the task's leases, task, audit, rate, tasks
--- ARGV lease id, longest life in ms, what is kept of it, audit record, the limits per minute, live and per task (0: none), and the ms by
--- which the ending of leases and tasks of this shard may be late
+-- ARGV lease id, longest life in ms, what is kept of it, audit record, the limits per minute, live and per task (0: none), the ms by which
+-- the ending of leases and tasks of this shard may be late, and the ms at which the agent's last day is over
 -- Returns 'issued' with the seconds of issue and expiry and the lease, or the reason why not with the ms to wait.
 local time = now()
 local known = redis.call('HGET', KEYS[1], ARGV[1])
@@ -24,7 +24,11 @@ if task[1] ~= 'open' or tonumber(task[2]) <= time then
   return {'task_closed', 0}
 end
 local issued = math.floor(time / 1000)
-local expires = math.floor(math.min(time + tonumber(ARGV[2]), tonumber(task[2])) / 1000)
+local last = tonumber(ARGV[9])
+if math.floor(last / 1000) <= issued then
+  return {'agent_ended', 0}
+end
+local expires = math.floor(math.min(time + tonumber(ARGV[2]), tonumber(task[2]), last) / 1000)
 if expires <= issued then
   return {'task_closed', 0}
 end

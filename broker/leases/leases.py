@@ -37,7 +37,10 @@ class Limits(NamedTuple):
 
 
 class NewLease(NamedTuple):
-    """A lease to be written. `longest` is its longest life in milliseconds; `audit` the record that goes with it."""
+    """A lease to be written. `longest` is its longest life in milliseconds; `audit` the record that goes with it.
+
+    `last` is the moment at which the agent's last day is over, in milliseconds.
+    """
 
     id: str
     agent: str
@@ -45,6 +48,7 @@ class NewLease(NamedTuple):
     longest: int
     limits: Limits
     audit: bytes
+    last: int
 
 
 class Written(NamedTuple):
@@ -61,6 +65,10 @@ class LeaseEnded(Exception):
 
 class TaskClosed(Exception):
     """The task ended, or has no time left, while the lease was asked for."""
+
+
+class AgentEnded(Exception):
+    """The agent's last day is over by the store's clock."""
 
 
 class Leases:
@@ -83,9 +91,9 @@ class Leases:
     async def issue(self, lease: NewLease) -> Written:
         """Write lease, counters and audit record in one atomic step, or none of them.
 
-        To repeat it, with the same id, is safe and gives what was written first. Raises `TaskClosed`, `LimitReached`,
-        `LeaseEnded` for a repetition that comes too late, or `Unavailable` where it is not certain, or where the ending of
-        leases or tasks of this shard is more than `MAX_LAG` late.
+        To repeat it, with the same id, is safe and gives what was written first. Raises `TaskClosed`, `AgentEnded`,
+        `LimitReached`, `LeaseEnded` for a repetition that comes too late, or `Unavailable` where it is not certain, or where
+        the ending of leases or tasks of this shard is more than `MAX_LAG` late.
         """
         shard = shard_of(lease.agent)
         task = lease.record.task
@@ -104,6 +112,7 @@ class Leases:
             lease.audit,
             *lease.limits,
             MAX_LAG,
+            lease.last,
         ]
         outcome, *rest = await self._store.run(self._issue, keys, arguments)
         if outcome == b"issued":
@@ -204,7 +213,7 @@ class Leases:
         return [parse(entry, now=reply[0], picture=picture) for entry in zip(*[iter(reply[1:])] * 5, strict=True)]
 
 
-_REFUSALS: dict[bytes, type[Exception]] = {b"task_closed": TaskClosed, b"ended": LeaseEnded}
+_REFUSALS: dict[bytes, type[Exception]] = {b"task_closed": TaskClosed, b"ended": LeaseEnded, b"agent_ended": AgentEnded}
 
 
 def _by_shard(ids: Iterable[str]) -> dict[int, list[str]]:

@@ -1,6 +1,7 @@
 """A lease as it is kept and as it is shown."""
 
 from typing import NamedTuple
+from urllib.parse import quote, unquote
 
 import msgspec
 
@@ -10,12 +11,17 @@ from scopes.scope import Scope
 
 LEASE = "lse_"
 
+_PLAIN = "/:@!$&'()*+,;="
+
 Ended = str
 """How a lease ended before its time: `revoked`, or `undone` where its token was never handed out."""
 
 
 class LeaseRecord(msgspec.Struct, frozen=True):
-    """What is kept of one lease beside its times; agent, path and the usual workload stand in its task's record."""
+    """What is kept of one lease beside its times; agent, path and the usual workload stand in its task's record.
+
+    `instance` tells which one of many with the same workload id holds it, where something does.
+    """
 
     task: str
     scope: str
@@ -23,19 +29,23 @@ class LeaseRecord(msgspec.Struct, frozen=True):
     epoch: str
     position: int
     workload: str | None = None
+    instance: str | None = None
 
     @property
     def text(self) -> str:
-        """Write it in few letters, for a million of them are kept at once; no part of it can hold a space."""
-        parts = (self.task, self.epoch, str(self.position), self.level, self.scope)
-        return " ".join(parts if self.workload is None else (*parts, self.workload))
+        """Write it in few letters, for a million of them are kept at once."""
+        parts = [self.task, self.epoch, str(self.position), self.level, self.scope]
+        # Only these two can hold a space: what a platform calls its workloads is its own affair.
+        named = [quote(name or "", safe=_PLAIN) for name in (self.workload, self.instance)]
+        return " ".join([*parts, *named]).rstrip(" ")
 
     @classmethod
     def read(cls, text: str) -> "LeaseRecord":
         """Read what `text` wrote."""
-        task, epoch, position, level, scope, *workload = text.split(" ")
+        task, epoch, position, level, scope, *named = text.split(" ")
         parts = {"task": task, "epoch": epoch, "position": int(position), "level": level, "scope": scope}
-        return msgspec.convert({**parts, "workload": workload[0] if workload else None}, cls)
+        names = [unquote(name) or None for name in named]
+        return msgspec.convert({**parts, **dict(zip(("workload", "instance"), names, strict=False))}, cls)
 
 
 class Times(NamedTuple):
@@ -111,4 +121,6 @@ def _status(lease: Lease, now: int, picture: Picture) -> str:
 def _revocable(lease: Lease) -> Revocable:
     targets = targets_of(lease=lease.id, agent=lease.agent, workload=lease.workload, path=lease.path, scope=lease.scope)
     record = lease.record
+    if record.instance is not None:
+        targets.append(f"instance {record.instance}")
     return Revocable(record.epoch, record.position, record.level, approved=False, targets=tuple(targets))

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from broker.errors import Unavailable
 from broker.exchange import TokenRequest
+from broker.feed.event import NO_END
 from broker.identity import Presented
 from broker.leases import LeaseRecord, Leases, Limits, NewLease
 from broker.store import key, shard_of
@@ -136,7 +137,7 @@ class Filled:
     def _lease(self, agent: str, task: Task, life: int) -> NewLease:
         picture = self.broker.streams.picture
         record = LeaseRecord(task.id, SCOPE, "read", picture.epoch, picture.seq)
-        return NewLease(Leases.new_id(agent, now=self.world.clock.now().wall), agent, record, life, Limits(), b"{}")
+        return NewLease(Leases.new_id(agent, now=self.world.clock.now().wall), agent, record, life, Limits(), b"{}", NO_END)
 
     def live(self, agent: str) -> int:
         """Return how many leases of an agent are still counted."""

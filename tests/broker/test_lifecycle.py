@@ -1,5 +1,6 @@
 """Suspended, resumed, retired: an agent or one instance of it, at once, whatever becomes of the store."""
 
+import datetime
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -15,10 +16,12 @@ from broker.identity import Presented
 from broker.lifecycle import MAX_INSTANCE, Asked, Changed
 from broker.registry.records import AgentRecord
 from broker.selector import ReductionSelector
+from broker.standing import end_of_last_day
 from broker.tasks import Declaration
+from broker.workload import Workload
 from tests.broker.ended import is_ended, status_of, told
 from tests.broker.recorded import recorded
-from tests.broker.world import ADMIN, BOT, CRM, OTHER, REGISTRY, World, neighbour_of
+from tests.broker.world import ADMIN, BOT, CRM, OTHER, REGISTRY, MovedClock, World, neighbour_of
 
 NAME = "support-bot"
 PODS = [f"spiffe://development.test/pod/other-bot/{number}" for number in range(2)]
@@ -185,6 +188,67 @@ async def test_an_agent_that_is_stopped_may_still_end_its_tasks(world: World) ->
     caller = await world.broker.callers.identify(Presented(world.svid()))
     world.broker.callers.check_task(caller, "task:end", task)
     assert (await world.broker.revocation.end_task(task.id, "completed", caller)).status == "completed"
+
+
+# Instances that are finer than the workload's id
+
+
+def as_pod(world: World, monkeypatch: pytest.MonkeyPatch, pod: str) -> None:
+    """Have every workload prove that it runs in this pod as well."""
+    authenticate = type(world.broker.identities).authenticate
+
+    async def in_pod(presented: Presented) -> Workload:
+        return (await authenticate(world.broker.identities, presented))._replace(instance=pod)
+
+    monkeypatch.setattr(world.broker.identities, "authenticate", in_pod)
+
+
+async def test_one_of_many_pods_of_one_workload_is_stopped_alone(world: World, monkeypatch) -> None:
+    """TRAPS 25."""
+    issued = {}
+    for pod in ("pod-1", "pod-2"):
+        as_pod(world, monkeypatch, pod)
+        issued[pod] = await world.issue()
+    await change(world, SUSPENDED, instance="pod-1")
+    assert [is_ended(world, issued[pod]) for pod in ("pod-1", "pod-2")] == [True, False]
+    assert [await status_of(world, issued[pod]) for pod in ("pod-1", "pod-2")] == ["revoked", "live"]
+    assert await refusal(world) is None
+    as_pod(world, monkeypatch, "pod-1")
+    assert await refusal(world) == "instance_suspended"
+    with pytest.raises(UnauthorizedClient):
+        await declare(world, "")
+
+
+async def test_who_held_it_is_kept_with_the_lease_and_recorded(world: World, monkeypatch) -> None:
+    as_pod(world, monkeypatch, "pod-1")
+    issued = await world.issue()
+    lease = await world.broker.leases.find(issued.lease_id, world.broker.streams.picture)
+    assert (lease.workload, lease.record.instance) == (BOT, "pod-1")
+    (record,) = [entry.record for entry in await recorded(world) if entry.record.kind == "token.issued"]
+    assert record.instance == "pod-1"
+
+
+# The last day
+
+
+async def test_no_token_lives_beyond_the_end_of_the_agents_last_day(tmp_path: Path, backend) -> None:
+    clock = MovedClock(backend.client)
+    tomorrow = datetime.datetime.fromtimestamp(clock.now().wall / 1000 + 86_400, tz=datetime.UTC).date()
+    world = World(tmp_path, backend, registry=REGISTRY.replace("2099-06-30", str(tomorrow)), clock=clock)
+    midnight = end_of_last_day(world.agent())
+    world.advance(midnight - 20_000 - clock.now().wall)
+    issued = await world.issue()
+    lease = await world.broker.leases.find(issued.lease_id, world.broker.streams.picture)
+    assert lease.times.expires * 1000 == midnight
+    assert issued.expires_in <= 20
+    world.advance(20_000)
+    assert await refusal(world) == "agent_ended"
+
+
+async def test_a_worker_whose_clock_is_late_gives_nothing_after_the_last_day(world: World, monkeypatch) -> None:
+    """The store's clock counts (`DESIGN.md` 3.6)."""
+    monkeypatch.setattr("broker.issuer.end_of_last_day", lambda _: world.clock.now().wall)
+    assert await refusal(world) == "agent_ended"
 
 
 # Retired is for good

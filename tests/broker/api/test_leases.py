@@ -100,6 +100,8 @@ async def test_leases_are_listed_by_agent_and_by_task(front: Front) -> None:
     assert set(await listed(front, f"?task={root}")) == {at_root, at_child}
     assert await listed(front, f"?task={child}") == [at_child]
     assert await listed(front, f"?agent=other-bot&task={root}") == []
+    assert await listed(front, f"?instance={OTHER}") == [other]
+    assert await listed(front, "?instance=pod-1") == []
 
 
 async def test_leases_are_listed_by_where_they_stand(front: Front) -> None:

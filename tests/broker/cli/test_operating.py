@@ -14,6 +14,7 @@ from tests.broker.cli.typed import Terminal, run, start
 
 SUBJECT = "crm:ticket/4711#read[subject]"
 AUDIENCE = "https://crm.example.com"
+BOT = "spiffe://development.test/agent/support-bot"
 TASK, LEASE = re.compile(r"tsk_[0-9A-Z]{26}"), re.compile(r"lse_[0-9A-Z]{26}")
 
 
@@ -187,7 +188,13 @@ def test_what_is_not_there_is_not_found(served):
 
 
 def test_leases_are_listed_by_what_they_are_of(served, task, lease):
-    for chosen in (["--task", task], ["--agent", "support-bot"], ["--resource", "crm:ticket/4711"], ["--status", "live"]):
+    for chosen in (
+        ["--task", task],
+        ["--agent", "support-bot"],
+        ["--resource", "crm:ticket/4711"],
+        ["--instance", BOT],
+        ["--status", "live"],
+    ):
         listed = served.operate("lease", "list", *chosen, "--json").document["leases"]
         assert lease in [entry["id"] for entry in listed]
     assert lease in served.operate("lease", "list").out

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from broker.errors import NotFound, Unavailable
-from broker.leases import LeaseEnded, Leases, Limits, TaskClosed
+from broker.leases import AgentEnded, LeaseEnded, Leases, Limits, TaskClosed
 from broker.leases.leases import KEPT_AFTER_END, MAX_LAG
 from broker.leases.records import Mark
 from broker.revocation import SCHEDULER
@@ -54,6 +54,21 @@ async def test_a_lease_never_outlives_its_task(world: World) -> None:
     task = await world.declare(max_duration=10)
     times = await world.broker.leases.issue(new_lease(world, task))
     assert times.expires * 1000 <= task.ends
+
+
+async def test_a_lease_never_outlives_the_agents_last_day(world: World) -> None:
+    task, now = await world.declare(), world.clock.now().wall
+    times = await world.broker.leases.issue(new_lease(world, task, last=now + 10_000))
+    assert times.expires * 1000 <= now + 10_000
+
+
+@pytest.mark.parametrize("late", [0, 1_000, 86_400_000])
+async def test_after_the_agents_last_day_nothing_is_written(world: World, late: int) -> None:
+    """By the store's clock, whatever the worker thinks that the date is."""
+    lease = new_lease(world, await world.declare(), last=world.clock.now().wall - late)
+    with pytest.raises(AgentEnded):
+        await world.broker.leases.issue(lease)
+    assert await kinds_recorded(world) == ["task.opened"]
 
 
 async def test_a_lease_and_its_audit_record_are_written_together(world: World) -> None:

@@ -16,9 +16,16 @@ WORKLOAD = "spiffe://development.test/agent/support-bot"
 
 
 def entry(
-    *, epoch: str = EPOCH, position: int = 10, status: str = "live", expires: int = NOW // 1000 + 300, level: str = "read"
+    *,
+    epoch: str = EPOCH,
+    position: int = 10,
+    status: str = "live",
+    expires: int = NOW // 1000 + 300,
+    level: str = "read",
+    instance: str | None = None,
 ):
-    record = LeaseRecord(task="tsk_2", scope="crm:ticket/4711/note/1#read", level=level, epoch=epoch, position=position)
+    scope = "crm:ticket/4711/note/1#read"
+    record = LeaseRecord(task="tsk_2", scope=scope, level=level, epoch=epoch, position=position, instance=instance)
     text = f"{NOW // 1000} {expires - NOW // 1000} {status} {record.text}".encode()
     return (LEASE.encode(), text, b"support-bot", WORKLOAD.encode(), b'["tsk_1","tsk_2"]')
 
@@ -106,10 +113,24 @@ def test_a_lease_of_a_later_epoch_than_the_reader_knows_is_not_called_revoked():
     assert status(event("all"), epoch=LATER) == "live"
 
 
-@pytest.mark.parametrize("workload", [None, WORKLOAD])
-def test_what_is_kept_of_a_lease_reads_back_as_it_was_written(workload):
-    record = LeaseRecord("tsk_1", "crm:ticket/4711#read[a,b]", "read", EPOCH, 7, workload)
+@pytest.mark.parametrize("instance", [None, "pod-4711", "run 7 of 9", "-", "100%", "käse", " "])
+@pytest.mark.parametrize("workload", [None, WORKLOAD, "corp:repo:a/b:ref:refs/heads/main", "corp:a b"])
+def test_what_is_kept_of_a_lease_reads_back_as_it_was_written(workload, instance):
+    record = LeaseRecord("tsk_1", "crm:ticket/4711#read[a,b]", "read", EPOCH, 7, workload, instance)
     assert LeaseRecord.read(record.text) == record
+
+
+def test_a_lease_that_needs_no_names_has_none():
+    """A million of them are kept at once."""
+    record = LeaseRecord("tsk_1", "crm:ticket/4711#read[a,b]", "read", EPOCH, 7)
+    assert record.text == f"tsk_1 {EPOCH} 7 read crm:ticket/4711#read[a,b]"
+    assert WORKLOAD in LeaseRecord("tsk_1", "crm:ticket/4711#read", "read", EPOCH, 7, WORKLOAD).text
+
+
+@pytest.mark.parametrize(("instance", "expected"), [("pod-1", "revoked"), ("pod-2", "live"), (None, "live")])
+def test_the_end_of_an_instance_ends_what_that_one_holds(instance, expected):
+    """TRAPS 25."""
+    assert status(event("instance", "pod-1"), instance=instance) == expected
 
 
 @pytest.mark.parametrize("how", ["revoked", "undone"])
