@@ -15,13 +15,16 @@ from litestar import Litestar
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 
-from broker import policy as policies
 from broker import settings as settings_file
 from broker import ulid
-from broker.active import Active, Rules
+from broker.activation import Activation
+from broker.active import Active
+from broker.active.adoption import Adoption
+from broker.active.own_files import Folders, OwnFiles
 from broker.api import (
     agents,
     audit,
+    configuration,
     feed,
     health,
     leases,
@@ -41,6 +44,7 @@ from broker.enforcement import Enforcement
 from broker.errors import BrokerError, ConfigurationError
 from broker.exchange import Exchange
 from broker.feed.acknowledgements import Acknowledgements
+from broker.feed.activated import Mirror
 from broker.feed.epoch_file import EpochFile
 from broker.feed.follower import Follower
 from broker.feed.journal import Journal
@@ -53,10 +57,9 @@ from broker.leases import Leases
 from broker.lifecycle import Lifecycle
 from broker.operators import Operators
 from broker.outbox import Outbox
-from broker.policy import Policy
+from broker.policy import PolicyFolder
 from broker.possession import Nonces, Possession
 from broker.reduction import Reduction
-from broker.registry import files as registry_files
 from broker.registry.registry import Registry
 from broker.revocation import Revocation
 from broker.scheduler import Scheduler
@@ -89,6 +92,8 @@ _HANDLERS: list[Any] = [
     agents.show,
     agents.change,
     audit.list_events,
+    configuration.activate,
+    configuration.show,
     feed.feed_keys,
     feed.snapshot,
     feed.stream,
@@ -107,10 +112,21 @@ class Configuration(NamedTuple):
     """Everything that is read from files, validated together."""
 
     settings: Settings
-    registry: Registry
-    policies: policies.PolicyFolder
+    own: OwnFiles
     keys: Keys
     trust_domains: tuple[TrustDomain, ...]
+
+    @property
+    def registry(self) -> Registry:
+        """The registry as the files have it."""
+        assert self.own.content is not None
+        return self.own.content.registry
+
+    @property
+    def policies(self) -> PolicyFolder:
+        """The policies as the files have them."""
+        assert self.own.content is not None
+        return self.own.content.policies
 
 
 class Stores(NamedTuple):
@@ -120,18 +136,19 @@ class Stores(NamedTuple):
     follower: SyncStore
 
 
-def configure(settings: Settings) -> Configuration:
-    """Read all the files that the settings name; raise `ConfigurationError` with everything that is wrong with any."""
-    problems: list[str] = []
-    registry = _read(problems, registry_files.load, settings.path(settings.registry))
-    # Policies are checked against the registry, so that with a broken one nothing can be said of them.
-    folder = _read(problems, policies.load, settings.path(settings.policies), registry) if registry is not None else None
+def configure(settings: Settings, *, may_differ: bool = False) -> Configuration:
+    """Read all the files that the settings name; raise `ConfigurationError` with everything that is wrong with any.
+
+    Where others may be in force, files of registry and policies that cannot be used are no reason not to go on.
+    """
+    own = OwnFiles(Folders(settings.path(settings.registry), settings.path(settings.policies)))
+    problems = [] if may_differ else list(own.problems)
     keys = _read(problems, Keys.load, settings.path(settings.keys))
     sources = [(source.trust_domain, settings.path(source.bundle)) for source in settings.trust.spiffe]
     domains = tuple(_read(problems, TrustDomain, *source) for source in sources)
-    if registry is None or folder is None or keys is None or None in domains:
+    if problems or keys is None:
         raise ConfigurationError(problems)
-    return Configuration(settings, registry, folder, keys, tuple(domain for domain in domains if domain is not None))
+    return Configuration(settings, own, keys, tuple(domain for domain in domains if domain is not None))
 
 
 def connect(settings: Settings) -> Stores:
@@ -159,14 +176,19 @@ class Broker:
     def __init__(self, configuration: Configuration, stores: Stores, *, clock: Clock) -> None:
         self.configuration, self.stores, self.clock = configuration, stores, clock
         self.keys = configuration.keys
-        policy = Policy(configuration.policies, configuration.registry, clock=clock)
-        self.active = Active(Rules(configuration.registry, policy))
+        self.active = Active()
         settings, store = configuration.settings, stores.shared
         self.streams = Streams(issuer=settings.issuer, key=self.keys.feed)
         folder = settings.path(settings.keys)
         self.journal = Journal(folder / "journal")
+        self.adoption = self._adoption(Mirror(folder / "configuration"))
         self.follower = Follower(
-            store=stores.follower, streams=self.streams, clock=clock, memory=EpochFile(folder / "epoch"), journal=self.journal
+            store=stores.follower,
+            streams=self.streams,
+            clock=clock,
+            memory=EpochFile(folder / "epoch"),
+            journal=self.journal,
+            configurations=self.adoption,
         )
         self.log = Log(store)
         self.acknowledgements = Acknowledgements(store)
@@ -195,11 +217,13 @@ class Broker:
             anyone_follows=settings.anyone_follows,
         )
         self.settling = self._settling()
+        self.activation = self._activation()
         self.scheduler = self._scheduler()
 
     @asynccontextmanager
     async def running(self, _: Litestar) -> AsyncIterator[None]:
         """Follow the feed and keep house for as long as the application runs."""
+        self.adoption.start()
         self.follower.start()
         self.watch.start()
         self.scheduler.start()
@@ -209,6 +233,7 @@ class Broker:
         finally:
             self.scheduler.close()
             self.follower.close()
+            self.adoption.close()
             self.watch.close()
             await self.stores.shared.close()
 
@@ -230,13 +255,38 @@ class Broker:
 
     def _given(self) -> dict[str, Any]:
         names = "keys streams follower watch audit leases tasks active standing callers exchange endings revocation"
-        names += " reduction lifecycle acknowledgements enforcement stuck_work possession"
+        names += " reduction lifecycle acknowledgements enforcement stuck_work possession adoption activation"
         settings = self.configuration.settings
         rooms = {name: getattr(self, name) for name in names.split()}
         return {"issuer": settings.issuer, "anyone_follows": settings.anyone_follows, **rooms}
 
     def _operator_keys(self, name: str) -> KeySet:
         return self.active.rules.registry.operator_keys(name)
+
+    def _adoption(self, mirror: Mirror) -> Adoption:
+        adoption = Adoption(
+            issuer=self.configuration.settings.issuer,
+            keys=self.keys,
+            active=self.active,
+            mirror=mirror,
+            own=self.configuration.own.content,
+            clock=self.clock,
+        )
+        # An embedded broker has one folder and one process, and nothing that it could differ from but its own past.
+        if not self.stores.follower.is_embedded:
+            adoption.remember()
+        return adoption
+
+    def _activation(self) -> Activation:
+        return Activation(
+            log=self.log,
+            follower=self.follower,
+            leases=self.leases,
+            audit=self.audit,
+            adoption=self.adoption,
+            own=self.configuration.own,
+            clock=self.clock,
+        )
 
     def _issuer(self) -> Issuer:
         return Issuer(
@@ -321,12 +371,13 @@ class Broker:
             endings=self.endings,
             settling=self.settling,
             issuer=self.issuer,
+            activation=self.activation,
         )
 
 
 def create() -> Litestar:
     """Make the application for one worker, from the settings that the environment names."""
-    configuration = configure(settings_file.load())
+    configuration = configure(settings_file.load(), may_differ=True)
     return Broker(configuration, connect(configuration.settings), clock=SystemClock()).application()
 
 

@@ -33,6 +33,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     reason: str | None = None
     policies: tuple[str, ...] = ()
     policy_version: str | None = None
+    previous: str | None = None
     epoch: str | None = None
     position: int | None = None
     selector: str | None = None

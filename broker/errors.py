@@ -123,6 +123,12 @@ class Retired(BrokerError):
     code = "agent_retired"
 
 
+class Conflict(BrokerError):
+    """Somebody else changed meanwhile what this was to change; nothing was done."""
+
+    code = "conflict"
+
+
 class ConfigurationError(BrokerError):
     """The configuration cannot be used. `problems` name the file, the key and, where there is one, the nearest valid name."""
 

@@ -105,6 +105,7 @@ class Exchange:
 
     async def _issue(self, rules: Rules, workload: Workload, request: TokenRequest) -> Issued:
         standpoint = self._follower.issuing_standpoint()
+        rules.check_in_force(standpoint)
         self._watch.check()
         agent = self._standing.check(_agent_of(rules, workload, request), workload, standpoint.acts)
         confirmation = await self._confirmation(workload, request.presented)

@@ -173,6 +173,9 @@ class Issuer:
         token = revocable(claims, permit.question.scope, self._keys.token.kid)
         if latest.picture.epoch != claims.lease.epoch or self._store.run_id != standpoint.run_id:
             raise Unavailable("the store was lost or restarted meanwhile; ask again", retry_after=1)
+        if latest.configuration != standpoint.configuration:
+            said = "another configuration came into force while this was decided; ask again"
+            raise Unavailable(said, reason="configuration_pending", retry_after=1)
         if latest.picture.ended_by(token) is not None:
             raise Unavailable("a revocation overtook this request; ask again", retry_after=1)
 

@@ -22,6 +22,16 @@ STUCK = Gauge("broker_stuck", "What was to end and is not known to have ended.",
 REDUCTIONS = Gauge("broker_reductions", "Reductions in force.", **_LATEST)
 READY = Gauge("broker_ready", "1 where the worker that was asked would issue, else 0.", **_LATEST)
 PICTURE_AGE = Gauge("broker_picture_age_seconds", "The age of what the worker that was asked knows.", **_LATEST)
+BROKEN = Gauge("broker_configuration_broken", "1 where the files of the replica that was asked cannot be used.", **_LATEST)
+DIFFERS = Gauge("broker_configuration_differs", "1 where those files are not what is in force.", **_LATEST)
+CONFIGURATION = Gauge("broker_configuration_info", "1 for the digest of the configuration in force.", ["digest"], **_LATEST)
+
+
+def show_configuration(digest: str, *, instead_of: str) -> None:
+    """Show which configuration is in force, and no longer which one was."""
+    if instead_of and instead_of != digest:
+        CONFIGURATION.labels(instead_of).set(0)
+    CONFIGURATION.labels(digest).set(1)
 
 
 def exposition() -> bytes:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 
+from broker.activation import Activation
 from broker.endings import Endings
 from broker.errors import Unavailable
 from broker.issuer import Issuer
@@ -24,7 +25,15 @@ class Scheduler:
     """Runs the broker's house-keeping. No token lives a second longer because a job is late."""
 
     def __init__(
-        self, *, leases: Leases, tasks: Tasks, revocation: Revocation, endings: Endings, settling: Settling, issuer: Issuer
+        self,
+        *,
+        leases: Leases,
+        tasks: Tasks,
+        revocation: Revocation,
+        endings: Endings,
+        settling: Settling,
+        issuer: Issuer,
+        activation: Activation,
     ) -> None:
         self._leases = leases
         self._tasks = tasks
@@ -32,6 +41,7 @@ class Scheduler:
         self._endings = endings
         self._settling = settling
         self._issuer = issuer
+        self._activation = activation
         self._scheduler = AsyncIOScheduler()
 
     def start(self) -> None:
@@ -43,6 +53,8 @@ class Scheduler:
             (self._endings.try_again, _OFTEN),
             (self._endings.record_epochs, _OFTEN),
             (self._issuer.finish_undoing, _OFTEN),
+            (self._activation.look, _OFTEN),
+            (self._activation.record_owed, _OFTEN),
             (self.forget, _SELDOM),
         ]
         for job, seconds in jobs:

@@ -5,6 +5,8 @@ from typing import Any
 from litestar import Response, get
 from litestar.di import NamedDependency
 
+from broker.activation import Activation
+from broker.active import Active
 from broker.feed.follower import Follower
 from broker.store.watch import Watch
 
@@ -16,17 +18,27 @@ async def alive() -> dict[str, str]:
 
 
 @get("/readyz")
-async def ready(follower: NamedDependency[Follower], watch: NamedDependency[Watch]) -> Response[dict[str, Any]]:
-    """Say whether this worker would issue: its picture is less than a second old, its epoch open, and its store fit for it."""
-    problem = _problem(follower) or watch.problem()
+async def ready(
+    follower: NamedDependency[Follower],
+    watch: NamedDependency[Watch],
+    active: NamedDependency[Active],
+    activation: NamedDependency[Activation],
+) -> Response[dict[str, Any]]:
+    """Say whether this worker would issue: picture young, epoch open, store fit, and its configuration the one in force.
+
+    A replica whose files cannot be used, or are not in force, is ready, and says so.
+    """
+    problem = _problem(follower, active) or watch.problem()
     if not problem:
-        return Response({"status": "ready"})
+        return Response({"status": "ready", **({"problem": activation.notice} if activation.notice else {})})
     return Response({"status": "not ready", "problem": problem}, status_code=503, headers={"Retry-After": "1"})
 
 
-def _problem(follower: Follower) -> str:
+def _problem(follower: Follower, active: Active) -> str:
     if not follower.is_current():
         return "the store has not been heard from for a second"
     if not follower.is_open():
         return "the store was lost or restarted, and its workers compare what they know"
+    if follower.activated is None or follower.activated.id != active.activation:
+        return "this worker does not decide by the configuration in force yet"
     return ""

@@ -17,6 +17,8 @@ _STATUS: dict[type[BrokerError], int] = {
     errors.InvalidClient: 401,
     errors.NotFound: 404,
     errors.Retired: 409,
+    errors.Conflict: 409,
+    errors.ConfigurationError: 422,
     errors.LimitReached: 429,
     errors.Unavailable: 503,
 }
@@ -67,6 +69,8 @@ def _details(error: BrokerError) -> dict[str, Any]:
     details: dict[str, Any] = {"reason": error.reason} if error.reason != error.code else {}
     if isinstance(error, errors.AccessDenied):
         details["policies"] = error.policies
+    if isinstance(error, errors.ConfigurationError):
+        details["problems"] = error.problems
     if isinstance(error, errors.Stuck):
         details["id"] = error.id
     if error.reason == "approval_required":

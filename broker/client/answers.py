@@ -243,6 +243,7 @@ class AuditRecord(_Answer, frozen=True, omit_defaults=True):
     reason: str | None = None
     policies: tuple[str, ...] = ()
     policy_version: str | None = None
+    previous: str | None = None
     epoch: str | None = None
     position: int | None = None
     selector: str | None = None

@@ -1,10 +1,16 @@
 -- Write a worker's beat and read, in the same step, what it vouches for: the time, the head, and the events up to it.
--- KEYS epoch, log, beats   ARGV worker, the number and the id where the worker stands, the most events to return
+-- KEYS epoch, log, beats, working
+-- ARGV worker, the number and the id where the worker stands, the most events to return, the id of the configuration it works by
 -- Returns time, epoch, run_id, head number, head id, when issuing opens, standing, and the events as number, event, …
 -- Standing is 1 where the log holds the worker's place, 0 where that is trimmed away, -1 where another stands there or the end is lost.
 local time = now()
 redis.call('ZADD', KEYS[3], time, ARGV[1])
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', time - 60000)
+redis.call('HSET', KEYS[4], ARGV[1], ARGV[5])
+local silent = redis.call('ZRANGEBYSCORE', KEYS[3], '-inf', time - 60000)
+if #silent > 0 then
+  redis.call('ZREM', KEYS[3], unpack(silent))
+  redis.call('HDEL', KEYS[4], unpack(silent))
+end
 local head = redis.call('HMGET', KEYS[1], 'id', 'run_id', 'seq', 'head', 'opens')
 if not head[1] then
   return {time}

@@ -11,6 +11,7 @@ import msgspec
 from broker import ulid
 from broker.errors import Unavailable
 from broker.feed import acts
+from broker.feed.activated import Activated, Configurations, latest_of
 from broker.feed.acts import Act, Acts
 from broker.feed.epoch_file import EpochFile
 from broker.feed.journal import Journal
@@ -35,21 +36,34 @@ _LOG = logging.getLogger(__name__)
 
 
 class Standpoint(msgspec.Struct, frozen=True):
-    """From where a decision is taken: one picture with all that stands in it, and the life of the store of which it is true."""
+    """From where a decision is taken: one picture with all that stands in it, and the life of the store of which it is true.
+
+    `configuration` is the id of the activation that is in force in it; empty where none is known.
+    """
 
     picture: Picture
     acts: Acts
     run_id: str
+    configuration: str
 
 
 class Follower:
     """Keeps `Streams`, its picture and the journal up to date for one worker.
 
-    `acts` is what stands as far as this worker knows; `unrecorded` are the epochs that it began and that no audit record tells
-    of yet.
+    `acts` is what stands as far as this worker knows, and `activated` the configuration in force; `unrecorded` are the epochs
+    that it began and that no audit record tells of yet.
     """
 
-    def __init__(self, *, store: SyncStore, streams: Streams, clock: Clock, memory: EpochFile, journal: Journal) -> None:
+    def __init__(
+        self,
+        *,
+        store: SyncStore,
+        streams: Streams,
+        clock: Clock,
+        memory: EpochFile,
+        journal: Journal,
+        configurations: Configurations,
+    ) -> None:
         self._reader = LogReader(store)
         self._streams = streams
         self._clock = clock
@@ -58,6 +72,8 @@ class Follower:
         self._worker = ulid.new(clock.now().wall)
         self._known_epoch = memory.read()
         self.acts: Acts = acts.merged(journal.read().acts)
+        self._configurations = configurations
+        self.activated: Activated | None = None
         self._opens = 0
         self._run_id = ""
         self.unrecorded: list[str] = []
@@ -77,8 +93,9 @@ class Follower:
 
     def standpoint(self) -> Standpoint:
         """Return what is known now; raise `Unavailable` if it is too old to decide on."""
-        # The picture first, for the acts are renewed before it: so they are never older.
-        standpoint = Standpoint(self._streams.picture, self.acts, self._run_id)
+        # The picture first, for the others are renewed before it: so they are never older.
+        picture, activated = self._streams.picture, self.activated
+        standpoint = Standpoint(picture, self.acts, self._run_id, activated.id if activated is not None else "")
         if not self.is_current():
             raise Unavailable("this worker has not heard from the store for a second, so it decides nothing", retry_after=1)
         return standpoint
@@ -122,7 +139,7 @@ class Follower:
 
     def _read_news(self) -> None:
         picture, received = self._streams.picture, self._clock.now()
-        beat = self._reader.beat(self._worker, _place(picture))
+        beat = self._beat(picture)
         if beat.head is None or not self._is_same_life(beat.head, picture) or beat.standing != HELD:
             self._run_id = ""
             return
@@ -132,8 +149,20 @@ class Follower:
             self._opens = beat.head.opens
             self.acts = acts.merged(self.acts.values(), heard) if heard else self.acts
             self._unwritten += heard
+            if any(live.event.kind == "configuration" for live in beat.news):
+                self._hear(self._reader.activated())
             self._streams.publish(moved, beat.news)
+        if self.activated is None:
+            self._hear(self._reader.activated())
         self._write_down(picture.epoch)
+
+    def _beat(self, picture: Picture) -> Beat:
+        return self._reader.beat(self._worker, _place(picture), in_force=self._configurations.in_force)
+
+    def _hear(self, activated: Activated | None) -> None:
+        """Hear which configuration is in force. An earlier one than was verified here is nobody's wish, and changes nothing."""
+        self.activated = latest_of(activated, self._configurations.latest)
+        self._configurations.heard(self.activated)
 
     def _write_down(self, epoch: str) -> None:
         """Write what was heard to the journal; what cannot be written is tried at every beat, for the feed has to go on."""
@@ -160,7 +189,7 @@ class Follower:
             self._begin_epoch(head.epoch if head is not None else "")
             self._read_everything()
             return
-        if self._add_what_is_missing(everything, head):
+        if self._add_what_is_missing(everything, head) or self._put_into_force(everything.activated, head):
             self._read_everything()
             return
         self._adopt(everything, head, received)
@@ -172,6 +201,7 @@ class Follower:
             raise Unavailable("the store's clock is more than a second ahead of this worker's", retry_after=1)
         self._journal.add(head.epoch, self.acts.values())
         self._remember(head.epoch)
+        self._hear(everything.activated)
         self._opens = head.opens
         self._streams.restart(picture, everything.live)
         self._run_id = self._reader.run_id
@@ -180,7 +210,7 @@ class Follower:
         """Tell whether the log of this epoch lacks, or has otherwise, the place where this worker has been."""
         if not picture.epoch:
             return False
-        beat = self._reader.beat(self._worker, _place(picture))
+        beat = self._beat(picture)
         return beat.head is not None and beat.head.epoch == picture.epoch and beat.standing == LOST
 
     def _begin_epoch(self, seen: str) -> None:
@@ -209,6 +239,15 @@ class Follower:
             now = self._clock.now().wall
             self._reader.add(head.epoch, [acts.again(act, now=now) for act in missing])
         return bool(missing)
+
+    def _put_into_force(self, activated: Activated | None, head: Head) -> bool:
+        """Put into force what this worker knows to be later than what the store has; tell whether there was anything."""
+        wanted = latest_of(activated, self._configurations.latest) or self._configurations.first()
+        known = activated.id if activated is not None else ""
+        if wanted is None or wanted.id == known:
+            return False
+        self._reader.activate(head.epoch, wanted, instead_of=known, now=self._clock.now().wall)
+        return True
 
     def _remember(self, epoch: str) -> None:
         if epoch != self._known_epoch:

@@ -7,11 +7,17 @@ import msgspec
 
 from broker.errors import Retired, Unavailable
 from broker.feed import acts
-from broker.feed.event import NewEvent
+from broker.feed.activated import Activated
+from broker.feed.event import NewEvent, new_event
 from broker.store import Store, feed_key
 from broker.store.command import Argument
 
 KEYS = tuple(feed_key(part) for part in ("epoch", "log", "live", "ends", "standing"))
+ACTIVE = feed_key("active")
+ACTIVATE_KEYS = (*KEYS[:2], ACTIVE)
+
+
+_SAID_ONCE = 10
 
 
 class Committed(NamedTuple):
@@ -21,12 +27,30 @@ class Committed(NamedTuple):
     seq: int
 
 
+class InForce(NamedTuple):
+    """Which configuration is in force, and the place in the log at which it came."""
+
+    id: str
+    place: Committed
+
+
+class Worker(NamedTuple):
+    """A worker of any replica: the milliseconds since its last beat, and the id of the configuration that it decides by."""
+
+    id: str
+    silent: int
+    configuration: str
+
+
 class Log:
     """Commits events. To commit one again, by its id, changes nothing and gives the same answer."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._append = store.script("broker.feed", "append", even_when_full=True)
+        self._activate, self._working = (
+            store.script("broker.feed", name, even_when_full=True) for name in ("activate", "working")
+        )
 
     async def read(self, after: int, *, most: int) -> list[tuple[int, NewEvent]]:
         """Return the events that follow a number, with their numbers, at most so many; later ones where the log was trimmed."""
@@ -41,10 +65,52 @@ class Log:
         """
         seq = await self._store.run(self._append, KEYS, [epoch, *arguments_of(events)])
         if seq is None:
-            raise Unavailable("the store was lost or restarted meanwhile; nothing was committed, try again", retry_after=1)
+            raise _lost()
         if seq == 0:
             raise Retired("it is retired, and that is for good")
         return Committed(epoch, int(seq))
+
+    async def activate(self, epoch: str, activated: Activated, *, instead_of: str, now: int) -> InForce:
+        """Put a configuration into force in one atomic step, if the one of the id `instead_of` is; return which one is then.
+
+        Raises `Unavailable` where that is not certain.
+        """
+        reply = await self._store.run(
+            self._activate, ACTIVATE_KEYS, activation(epoch, activated, instead_of=instead_of, now=now)
+        )
+        if reply is None:
+            raise _lost()
+        id, known_epoch, seq = (part.decode() if part is not None else "" for part in reply)
+        return InForce(id, Committed(known_epoch, int(seq or 0)))
+
+    async def workers(self) -> list[Worker]:
+        """Return every worker that has beaten in the last minute."""
+        time, *reply = await self._store.run(self._working, [feed_key("beats"), feed_key("working")], [])
+        return [Worker(id.decode(), time - beat, by.decode()) for id, beat, by in zip(*[iter(reply)] * 3, strict=True)]
+
+    async def is_first_to_reject(self, change: str) -> bool:
+        """Tell whether nobody else has said of this change of files, in the last seconds, that it broke them."""
+        # Workers that share a folder look at it within a second or two of each other.
+        key = feed_key(f"rejected:{change}")
+        return await self._store.call("SET", key, "", "NX", "EX", _SAID_ONCE) is not None
+
+
+def activation(epoch: str, activated: Activated, *, instead_of: str, now: int) -> list[Argument]:
+    """Write an activation as `activate.lua` takes it."""
+    event = msgspec.structs.replace(new_event("configuration", activated.digest, now=now), id=activated.id)
+    return [
+        epoch,
+        instead_of,
+        activated.id,
+        msgspec.json.encode(event),
+        activated.origin,
+        activated.digest,
+        activated.text,
+    ]
+
+
+def _lost() -> Unavailable:
+    return Unavailable("the store was lost or restarted meanwhile; nothing was committed, try again", retry_after=1)
 
 
 def arguments_of(events: Iterable[NewEvent]) -> list[Argument]:

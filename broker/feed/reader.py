@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 import msgspec
 
 from broker.feed import acts
+from broker.feed.activated import Activated
 from broker.feed.acts import Act, Acts
 from broker.feed.event import NewEvent
-from broker.feed.log import KEYS, arguments_of
+from broker.feed.log import ACTIVATE_KEYS, ACTIVE, KEYS, activation, arguments_of
 from broker.feed.streams import LiveEvent
 from broker.store import SyncStore, feed_key
 from scopes.revocations import Place
@@ -19,6 +20,7 @@ LARGEST_READ = 1_000
 """How many events one beat brings."""
 
 _EPOCH, _LOG, _LIVE, _ENDS, _STANDING = KEYS
+_KEPT = ("id", "origin", "digest", "text", "epoch", "seq")
 
 
 class Head(NamedTuple):
@@ -40,11 +42,12 @@ class Beat(NamedTuple):
 
 
 class Everything(NamedTuple):
-    """All that is alive, and all that stands; `head` is `None` where the store knows no epoch."""
+    """All that is alive, all that stands, and what is in force; `head` is `None` where the store knows no epoch."""
 
     head: Head | None
     live: list[LiveEvent]
     acts: Acts
+    activated: Activated | None
 
 
 class LogReader:
@@ -52,8 +55,9 @@ class LogReader:
 
     def __init__(self, store: SyncStore) -> None:
         self._store = store
-        self._begin, self._beat, self._snapshot, self._append = (
-            store.script("broker.feed", name, even_when_full=True) for name in ("begin", "beat", "snapshot", "append")
+        self._begin, self._beat, self._snapshot, self._append, self._activate = (
+            store.script("broker.feed", name, even_when_full=True)
+            for name in ("begin", "beat", "snapshot", "append", "activate")
         )
 
     @property
@@ -70,9 +74,10 @@ class LogReader:
         """Wait until there is something after `seq`, at most so long."""
         self._store.call("XREAD", "BLOCK", milliseconds, "STREAMS", _LOG, f"{seq}-0")
 
-    def beat(self, worker: str, place: Place) -> Beat:
-        """Write the worker's beat, and read the time, the head, and what came after the worker's place."""
-        keys, arguments = (_EPOCH, _LOG, feed_key("beats")), (worker, place.seq, place.id, LARGEST_READ)
+    def beat(self, worker: str, place: Place, *, in_force: str) -> Beat:
+        """Write the worker's beat, with what it decides by; read the time, the head, and what came after the worker's place."""
+        keys = (_EPOCH, _LOG, feed_key("beats"), feed_key("working"))
+        arguments = (worker, place.seq, place.id, LARGEST_READ, in_force)
         reply = self._store.run(self._beat, keys, arguments)
         head = _head(reply)
         if head is None:
@@ -81,13 +86,21 @@ class LogReader:
 
     def everything(self) -> Everything:
         """Read all that is alive and all that stands."""
-        reply = self._store.run(self._snapshot, (_EPOCH, _LIVE, _STANDING), ())
+        reply = self._store.run(self._snapshot, (_EPOCH, _LIVE, _STANDING, ACTIVE), _KEPT)
         head = _head(reply)
         if head is None:
-            return Everything(None, [], {})
-        first_act = 7 + reply[6]
-        live = [_live(int(seq), event) for seq, event in (entry.split(b" ", 1) for entry in reply[7:first_act])]
-        return Everything(head, live, acts.merged(map(_act, reply[first_act:])))
+            return Everything(None, [], {}, None)
+        first_act = 8 + reply[7]
+        live = [_live(int(seq), event) for seq, event in (entry.split(b" ", 1) for entry in reply[8:first_act])]
+        return Everything(head, live, acts.merged(map(_act, reply[first_act:])), _activated(reply[6]))
+
+    def activated(self) -> Activated | None:
+        """Read which configuration is in force."""
+        return _activated(self._store.call("HMGET", ACTIVE, *_KEPT))
+
+    def activate(self, epoch: str, activated: Activated, *, instead_of: str, now: int) -> None:
+        """Put a configuration into force, if the one of the id `instead_of` is."""
+        self._store.run(self._activate, ACTIVATE_KEYS, activation(epoch, activated, instead_of=instead_of, now=now))
 
     def begin(self, seen: str, epoch: str, *, wait: int, act: Act | None = None) -> bool:
         """Begin an epoch, unless another than `seen` is in force; tell whether it is the one in force now.
@@ -124,6 +137,14 @@ def _text_of(act: Act) -> bytes:
 def _act(text: bytes) -> Act:
     epoch, seq, _, event = text.split(b" ", 3)
     return Act(epoch.decode(), int(seq), msgspec.json.decode(event, type=NewEvent))
+
+
+def _activated(kept: list[bytes | None]) -> Activated | None:
+    if None in kept:
+        return None
+    # What is no text is nothing that somebody signed, and is refused by whoever verifies it.
+    id, origin, digest, text, epoch, seq = (part.decode(errors="replace") for part in kept if part is not None)
+    return Activated(id, origin, digest, text, epoch, int(seq) if seq.isdecimal() else 0)
 
 
 def _text(value: bytes | str) -> str:

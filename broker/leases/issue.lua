@@ -1,9 +1,15 @@
 -- Write one lease, count it, and record it, or do none of it. A lease id seen before changes nothing and is told as it is.
--- KEYS leases, due, the agent's leases, the task's leases, task, audit, rate, tasks
--- ARGV lease id, longest life in ms, what is kept of it, audit record, the limits per minute, live and per task (0: none), the ms by which
--- the ending of leases and tasks of this shard may be late, and the ms at which the agent's last day is over
+-- KEYS leases, due, the agent's leases, the task's leases, task, audit, rate, tasks, floor
+-- ARGV lease id, longest life in ms, what is kept of it, audit record, the limits per minute, live and per task (0: none), the ms by
+-- which the ending of leases and tasks of this shard may be late, the ms at which the agent's last day is over, and the epoch and
+-- number at which it was decided
 -- Returns 'issued' with the seconds of issue and expiry and the lease, or the reason why not with the ms to wait.
 local time = now()
+-- First of all, for what was written before is handed out again only by who decided it again.
+local floor_epoch, floor = string.match(redis.call('GET', KEYS[9]) or '', '^(%S+) (%d+)$')
+if floor_epoch and (floor_epoch > ARGV[10] or (floor_epoch == ARGV[10] and tonumber(floor) > tonumber(ARGV[11]))) then
+  return {'overtaken', 1000}
+end
 local known = redis.call('HGET', KEYS[1], ARGV[1])
 if known then
   local issued, life, record = string.match(known, '^(%d+) (%d+) live (.*)$')

@@ -1,5 +1,6 @@
 """Leases on Redis: issued by one script, listed, ended, forgotten. Tokens are never here."""
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -77,8 +78,8 @@ class Leases:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._issue = store.script("broker.leases", "issue")
-        names = ("end", "forget", "list", "expire", "keep")
-        self._end, self._forget, self._list, self._expire, self._keep = (
+        names = ("end", "forget", "list", "expire", "keep", "floor")
+        self._end, self._forget, self._list, self._expire, self._keep, self._floor = (
             store.script("broker.leases", name, even_when_full=True) for name in names
         )
 
@@ -92,8 +93,8 @@ class Leases:
         """Write lease, counters and audit record in one atomic step, or none of them.
 
         To repeat it, with the same id, is safe and gives what was written first. Raises `TaskClosed`, `AgentEnded`,
-        `LimitReached`, `LeaseEnded` for a repetition that comes too late, or `Unavailable` where it is not certain, or where
-        the ending of leases or tasks of this shard is more than `MAX_LAG` late.
+        `LimitReached`, `LeaseEnded` for a repetition that comes too late, or `Unavailable` where it is not certain, where it
+        was decided below the floor, or where the ending of leases or tasks of this shard is more than `MAX_LAG` late.
         """
         shard = shard_of(lease.agent)
         task = lease.record.task
@@ -104,7 +105,7 @@ class Leases:
             ("task", task, "leases"),
             ("task", task),
         ]
-        keys = [key(shard, *part) for part in (*parts, ("audit",), ("rate", lease.agent), ("tasks",))]
+        keys = [key(shard, *part) for part in (*parts, ("audit",), ("rate", lease.agent), ("tasks",), ("floor",))]
         arguments: list[str | bytes | int] = [
             lease.id,
             lease.longest,
@@ -113,6 +114,8 @@ class Leases:
             *lease.limits,
             MAX_LAG,
             lease.last,
+            lease.record.epoch,
+            lease.record.position,
         ]
         outcome, *rest = await self._store.run(self._issue, keys, arguments)
         if outcome == b"issued":
@@ -123,7 +126,14 @@ class Leases:
         name, seconds = outcome.decode(), -(-rest[0] // 1000)
         if name == "lagging":
             raise Unavailable("what has to end first has not been ended yet; try again", retry_after=seconds)
+        if name == "overtaken":
+            said = "another configuration came into force while this was decided; ask again"
+            raise Unavailable(said, reason="configuration_pending", retry_after=seconds)
         raise LimitReached(f"the limit {name} is reached", reason=name, retry_after=seconds)
+
+    async def raise_floors(self, epoch: str, seq: int) -> None:
+        """Write no lease any more that was decided before this place of the log; raise `Unavailable` if that is not certain."""
+        await asyncio.gather(*(self._store.run(self._floor, [key(shard, "floor")], [epoch, seq]) for shard in range(SHARDS)))
 
     async def end(self, ids: Iterable[str], how: Ended) -> int:
         """Mark leases as ended and return how many still were live; unknown ids change nothing."""

@@ -4,9 +4,10 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cedarpy
+import msgspec
 
 from broker.errors import ConfigurationError
 from broker.policy.schema import schema_of
@@ -52,6 +53,13 @@ def parse(texts: Mapping[str, str], registry: Registry, *, where: str) -> Policy
     _validate(where, whole, registry)
     version = hashlib.sha256(f"{registry.digest}\n{whole}".encode()).hexdigest()
     return PolicyFolder(cedarpy.PolicySet.from_str(whole), tuple(ids), version, _names_a_record(whole), texts)
+
+
+def each(folder: PolicyFolder) -> dict[str, str]:
+    """Return what each policy says, by its id, in one spelling."""
+    parsed: dict[str, Any] = msgspec.json.decode(cedarpy.policies_to_json_str("\n".join(folder.texts.values())))
+    policies = parsed["staticPolicies"].values()
+    return {policy["annotations"]["id"]: msgspec.json.encode(policy, order="sorted").decode() for policy in policies}
 
 
 def _ids(where: str, text: str) -> list[str]:

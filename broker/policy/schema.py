@@ -36,6 +36,7 @@ _OPERATIONS = """\
 // What operators, services and agents do with the broker itself.
 action "watch", "revoke", "reduce", "restore", "audit:read" appliesTo { principal: [Operator], resource: [Fleet] };
 action "agent:suspend", "agent:resume", "agent:retire" appliesTo { principal: [Operator], resource: [Fleet] };
+action "configuration:activate" appliesTo { principal: [Operator], resource: [Fleet] };
 action "task:show", "task:end" appliesTo { principal: [Agent, Operator], resource: [Task] };
 action "feed:follow" appliesTo { principal: [Service, Operator], resource: [Feed] };
 """

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from broker import toml_file
 from broker.errors import ConfigurationError
 from broker.registry.checks import problems_of
@@ -38,6 +40,18 @@ def parse(texts: Mapping[str, str], *, where: str) -> Registry:
     if problems:
         raise ConfigurationError(problems)
     return Registry(content)
+
+
+def restore(canonical: bytes, *, where: str) -> Registry:
+    """Validate what `Registry.canonical` wrote, once more; raise `ConfigurationError` with every problem found."""
+    try:
+        content = msgspec.json.decode(canonical, type=Content)
+    except msgspec.MsgspecError as error:
+        raise ConfigurationError([f"{where}: {error}"]) from None
+    problems = [f"{where}: {problem}" for problem in problems_of(content)]
+    if problems:
+        raise ConfigurationError(problems)
+    return Registry(content, canonical=canonical)
 
 
 def _merge(tables: dict[str, dict[str, Any]], text: str, where: str) -> list[str]:

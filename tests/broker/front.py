@@ -28,7 +28,9 @@ async def opened(folder: Path, **changes: Any) -> AsyncIterator["Front"]:
     """Open a broker on a store of its own; `changes` are of its world."""
     backend = fake_backend()
     add_operator(folder)
-    yield Front(World(folder, backend, **changes))
+    world = World(folder, backend, **changes)
+    world.follow()
+    yield Front(world)
     await backend.close()
 
 

@@ -254,7 +254,7 @@ async def test_a_lease_written_in_another_life_of_the_store_leaves_no_token(worl
 async def test_a_decision_taken_in_no_known_life_of_the_store_leaves_no_token(world: World) -> None:
     permit, standpoint = await permitted(world), world.broker.follower.standpoint()
     with pytest.raises(Unavailable):
-        await world.broker.issuer.issue(permit, Standpoint(standpoint.picture, {}, ""))
+        await world.broker.issuer.issue(permit, Standpoint(standpoint.picture, {}, "", standpoint.configuration))
     assert await statuses(world) == ["undone"]
 
 

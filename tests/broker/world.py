@@ -121,6 +121,12 @@ class MovedClock:
         real = SystemClock().now()
         return Instant(real.wall + self._offset, real.boot + self._offset)
 
+    async def look(self, times: int = 2) -> None:
+        """Let the worker look at its files, as often as it takes to see that nobody is writing them, and adopt what follows."""
+        for _ in range(times):
+            await self.broker.activation.look()
+        self.follow()
+
     def advance(self, milliseconds: int) -> None:
         self._offset += milliseconds
         self._client.set(OFFSET, self._offset)
@@ -176,13 +182,14 @@ class World:
         registry: str = REGISTRY,
         changes: Mapping[str, Any] | None = None,
         clock: MovedClock | None = None,
+        may_differ: bool = False,
     ) -> None:
         self.folder = folder
         self.backend = backend
         self.clock = clock or MovedClock(backend.client)
         write_files(folder, registry=registry)
         configured = msgspec.structs.replace(settings.load(folder / "broker.toml", environment={}), **(changes or {}))
-        self.broker = Broker(app.configure(configured), backend.stores, clock=self.clock)
+        self.broker = Broker(app.configure(configured, may_differ=may_differ), backend.stores, clock=self.clock)
 
     @property
     def registry(self) -> Registry:
@@ -194,8 +201,15 @@ class World:
         return self.registry.agent_of(proven(workload))
 
     def follow(self) -> None:
-        """Let the follower catch up; tests call it instead of running its thread."""
+        """Let the follower catch up, and the worker adopt what is in force; tests call it instead of running the threads."""
         self.broker.follower.catch_up()
+        self.broker.adoption.step()
+
+    async def look(self, times: int = 2) -> None:
+        """Let the worker look at its files, as often as it takes to see that nobody is writing them, and adopt what follows."""
+        for _ in range(times):
+            await self.broker.activation.look()
+        self.follow()
 
     def advance(self, milliseconds: int) -> None:
         """Move every clock, and let the follower hear the new time."""

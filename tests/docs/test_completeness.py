@@ -190,6 +190,8 @@ async def use_everything(world: World) -> None:
     ended = await world.declare()
     await world.broker.revocation.end_task(ended.id, "completed", await world.broker.callers.identify(Presented(world.svid())))
     await world.broker.leases.keep(0, "worker")
+    await world.broker.log.is_first_to_reject("<change>")
+    await world.broker.leases.raise_floors(world.broker.streams.picture.epoch, 0)
     await world.broker.leases.note_settled(0, Settled(world.broker.streams.picture.epoch, 1))
 
 

@@ -95,7 +95,7 @@ def exchange_of(broker: Broker, doom: Doom) -> Exchange:
     rules = broker.active.rules
     return Exchange(
         identities=near["identities"],  # type: ignore[arg-type]
-        active=Active(Rules(rules.registry, Doomed(rules.policy, doom))),  # type: ignore[arg-type]
+        active=Active(Rules(rules.registry, Doomed(rules.policy, doom), rules.activation)),  # type: ignore[arg-type]
         standing=near["standing"],  # type: ignore[arg-type]
         tasks=near["tasks"],  # type: ignore[arg-type]
         issuer=Doomed(issuer, doom),  # type: ignore[arg-type]

@@ -77,4 +77,4 @@ async def test_no_name_is_a_label(front: Front) -> None:
     await front.token()
     await front.post("/v1/revocations", {"selector": {"owner": "jane@example.com"}, "reason": "drill"})
     text = (await front.get("/metrics", None)).text
-    assert not re.search(r"support-bot|jane|4711|lse_|tsk_|spiffe", text)
+    assert not re.search(r"support-bot|jane|ticket/4711|lse_|tsk_|spiffe", text)
