@@ -235,6 +235,7 @@ async def test_no_token_lives_beyond_the_end_of_the_agents_last_day(tmp_path: Pa
     clock = MovedClock(backend.client)
     tomorrow = datetime.datetime.fromtimestamp(clock.now().wall / 1000 + 86_400, tz=datetime.UTC).date()
     world = World(tmp_path, backend, registry=REGISTRY.replace("2099-06-30", str(tomorrow)), clock=clock)
+    world.follow()
     midnight = end_of_last_day(world.agent())
     world.advance(midnight - 20_000 - clock.now().wall)
     issued = await world.issue()
@@ -299,17 +300,14 @@ async def test_a_stuck_resumption_that_a_retirement_overtook_is_given_up(world: 
     assert await refusal(world) == "agent_retired"
 
 
-async def test_a_retired_name_stays_so_when_the_registry_names_it_again(world: World, tmp_path: Path, backend) -> None:
+async def test_a_retired_name_stays_so_when_the_registry_names_it_again(world: World) -> None:
     """A name is not used twice; whoever comes after gets another one."""
     await change(world, RETIRED)
-    folder = world.folder / "registry" / "all.toml"
-    folder.write_text(folder.read_text().replace("First-line support drafting", "Quite another thing"))
-    connected = neighbour_of(backend)
-    again = World(world.folder, connected, clock=world.clock, registry=folder.read_text().partition("\n[operators.")[0])
-    again.follow()
-    assert again.agent().record.purpose == "Quite another thing"
-    assert await refusal(again) == "agent_retired"
-    await connected.close()
+    file = world.folder / "registry" / "all.toml"
+    file.write_text(file.read_text().replace("First-line support drafting", "Quite another thing"))
+    await world.look()
+    assert world.agent().record.purpose == "Quite another thing"
+    assert await refusal(world) == "agent_retired"
 
 
 async def test_only_an_agent_as_a_whole_is_retired(world: World) -> None:
@@ -358,23 +356,22 @@ async def test_nobody_is_stopped_without_a_reason(world: World, said: str) -> No
         await world.broker.lifecycle.change(Asked(NAME), SUSPENDED, said, ADMIN)
 
 
-async def test_an_agent_that_left_the_registry_can_be_resumed_and_retired_and_is_shown(world: World, backend) -> None:
+async def test_an_agent_that_left_the_registry_can_be_resumed_and_retired_and_is_shown(world: World) -> None:
     await change(world, SUSPENDED, "other-bot")
     await change(world, SUSPENDED, instance="pod-1")
-    (world.folder / "registry" / "all.toml").unlink()
-    connected = neighbour_of(backend)
-    without = World(world.folder, connected, clock=world.clock, registry=REGISTRY.partition("[agents.")[0])
-    without.follow()
-    lifecycle, known = without.broker.lifecycle, without.broker.follower.acts
+    file = world.folder / "registry" / "all.toml"
+    services, _, agents = file.read_text().partition("[agents.")
+    file.write_text(services + "[operators." + agents.partition("[operators.")[2])
+    await world.look()
+    lifecycle, known = world.broker.lifecycle, world.broker.follower.acts
     assert [agent.name for agent in lifecycle.agents(known)] == ["other-bot", NAME]
     assert lifecycle.agent("other-bot", known).record == AgentRecord()
-    await change(without, ACTIVE, "other-bot")
-    await change(without, RETIRED)
-    known = without.broker.follower.acts
+    await change(world, ACTIVE, "other-bot")
+    await change(world, RETIRED)
+    known = world.broker.follower.acts
     assert [agent.name for agent in lifecycle.agents(known)] == [NAME]
     with pytest.raises(NotFound):
         lifecycle.agent("other-bot", known)
-    await connected.close()
 
 
 # What is recorded

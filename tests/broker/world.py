@@ -121,12 +121,6 @@ class MovedClock:
         real = SystemClock().now()
         return Instant(real.wall + self._offset, real.boot + self._offset)
 
-    async def look(self, times: int = 2) -> None:
-        """Let the worker look at its files, as often as it takes to see that nobody is writing them, and adopt what follows."""
-        for _ in range(times):
-            await self.broker.activation.look()
-        self.follow()
-
     def advance(self, milliseconds: int) -> None:
         self._offset += milliseconds
         self._client.set(OFFSET, self._offset)
