@@ -43,7 +43,7 @@ class Revoked(VerificationError):
 
 
 class ProofRequired(VerificationError):
-    """The token is bound to a key, and this request does not prove that the caller holds it."""
+    """The token is bound to a key or a certificate, and this request does not prove that the caller holds it."""
 
     code = "proof_required"
 

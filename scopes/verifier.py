@@ -16,6 +16,7 @@ from scopes import jose
 from scopes import proof as proofs
 from scopes.acknowledgements import Acknowledgements
 from scopes.claims import TOKEN_TYPE, Claims
+from scopes.client_certificate import thumbprint
 from scopes.clock import Clock, Instant, SystemClock
 from scopes.errors import (
     Denied,
@@ -89,6 +90,7 @@ class _Verified:
     """A token whose signature and form have been checked; what can change is checked at every use. Times are milliseconds."""
 
     __slots__ = (
+        "certificate_thumbprint",
         "clean_at",
         "expires",
         "grant",
@@ -110,6 +112,7 @@ class _Verified:
         self.max_staleness = claims.lease.max_staleness * 1000
         self.unenforceable = _unenforceable(claims)
         self.key_thumbprint = claims.cnf.jkt if claims.cnf is not None else None
+        self.certificate_thumbprint = claims.cnf.x5t_s256 if claims.cnf is not None else None
         # The place in the log up to which no event was found that ends it; the epoch is compared at every use.
         self.clean_at = -1
         self.grant = Grant(
@@ -212,15 +215,18 @@ class Verifier:
         proof: str | None = None,
         method: str = "",
         url: str = "",
+        certificate: bytes | None = None,
     ) -> Grant:
         """Return what the token grants, or raise the `VerificationError` that says why it must not be honoured.
 
         `fields` are those the request touches, where it names any; one that is not granted is `Denied`. `proof` is the DPoP
         header of the request, with its `method` and its `url` as its sender wrote it; a token that is bound to a key needs one,
-        and one that is not may not have one (RFC 9449 §7.1). A proof is taken once. Does no I/O.
+        and one that is not may not have one (RFC 9449 §7.1). A proof is taken once. `certificate` is what the client proved to
+        hold in the TLS handshake, in DER: a token that is bound to one needs it (RFC 8705 §3). Does no I/O.
         """
         now = self._clock.now()
         token = self._good(unverified_token, now)
+        _check_certificate(token, certificate)
         if token.key_thumbprint is not None or proof is not None:
             proven = _proven(token, unverified_token, _Shown(proof, method, url), now)
             if self._replay_store is not None:
@@ -239,6 +245,7 @@ class Verifier:
         proof: str | None = None,
         method: str = "",
         url: str = "",
+        certificate: bytes | None = None,
     ) -> Grant:
         """Do what `verify` does, and take the proof once across all processes that share the `replay_store`.
 
@@ -246,6 +253,7 @@ class Verifier:
         """
         now = self._clock.now()
         token = self._good(unverified_token, now)
+        _check_certificate(token, certificate)
         if token.key_thumbprint is not None or proof is not None:
             proven = _proven(token, unverified_token, _Shown(proof, method, url), now)
             self._replays.spend(proven, now)
@@ -341,9 +349,16 @@ def _unenforceable(claims: Claims) -> tuple[type[VerificationError], str] | None
     """Return how a token is refused that this verifier cannot control: it would be honoured more widely than it says."""
     if claims.lease.single_use or claims.lease.max_uses is not None:
         return Denied, "the token has to be consumed at the issuer, which this verifier does not do"
-    if claims.cnf is not None and claims.cnf.jkt is None:
-        return ProofRequired, "the token is bound to a certificate, which this verifier cannot check"
     return None
+
+
+def _check_certificate(token: _Verified, certificate: bytes | None) -> None:
+    if token.certificate_thumbprint is None:
+        return
+    if certificate is None:
+        raise ProofRequired("the token is bound to a certificate: use it over mutual TLS, with that one")
+    if thumbprint(certificate) != token.certificate_thumbprint:
+        raise ProofRequired("the token is bound to another certificate")
 
 
 def _proven(token: _Verified, text: str, shown: _Shown, now: Instant) -> Proof:
