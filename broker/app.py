@@ -50,7 +50,7 @@ from broker.feed.follower import Follower
 from broker.feed.journal import Journal
 from broker.feed.log import Log
 from broker.feed.streams import Streams
-from broker.identity import Identities, JwtSvids, TrustDomain
+from broker.identity import BundleFile, Identities, JwtSvids, TrustDomain
 from broker.issuer import Issuer
 from broker.keys import Keys
 from broker.leases import Leases
@@ -63,7 +63,7 @@ from broker.reduction import Reduction
 from broker.registry.registry import Registry
 from broker.revocation import Revocation
 from broker.scheduler import Scheduler
-from broker.settings import Settings
+from broker.settings import Settings, SpiffeTrust
 from broker.settling import Settling
 from broker.standing import Standing
 from broker.store import Store, SyncStore
@@ -144,11 +144,14 @@ def configure(settings: Settings, *, may_differ: bool = False) -> Configuration:
     own = OwnFiles(Folders(settings.path(settings.registry), settings.path(settings.policies)))
     problems = [] if may_differ else list(own.problems)
     keys = _read(problems, Keys.load, settings.path(settings.keys))
-    sources = [(source.trust_domain, settings.path(source.bundle)) for source in settings.trust.spiffe]
-    domains = tuple(_read(problems, TrustDomain, *source) for source in sources)
+    domains = tuple(_read(problems, _trust_domain, settings, source) for source in settings.trust.spiffe)
     if problems or keys is None:
         raise ConfigurationError(problems)
     return Configuration(settings, own, keys, tuple(domain for domain in domains if domain is not None))
+
+
+def _trust_domain(settings: Settings, source: SpiffeTrust) -> TrustDomain:
+    return TrustDomain(source.trust_domain, BundleFile(settings.path(source.bundle)))
 
 
 def connect(settings: Settings) -> Stores:

@@ -111,6 +111,10 @@ class Unconfirmed(Unavailable):
         super().__init__(message, reason="unconfirmed", retry_after=1)
 
 
+class FetchFailed(Unavailable):
+    """A configured address did not give what it should have; what was known before stays."""
+
+
 class NotFound(BrokerError):
     """There is nothing of this name that the caller may see."""
 

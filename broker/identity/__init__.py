@@ -1,7 +1,9 @@
 """Who is calling: assertions that nobody has checked become workloads."""
 
+from broker.identity.bundle_file import BundleFile
 from broker.identity.identities import Identities
 from broker.identity.presented import Presented
-from broker.identity.spiffe import JwtSvids, TrustDomain
+from broker.identity.spiffe import JwtSvids
+from broker.identity.trust_domain import TrustDomain
 
-__all__ = ["Identities", "JwtSvids", "Presented", "TrustDomain"]
+__all__ = ["BundleFile", "Identities", "JwtSvids", "Presented", "TrustDomain"]

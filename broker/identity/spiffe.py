@@ -2,17 +2,17 @@
 
 import hashlib
 from collections.abc import Iterable
-from pathlib import Path
 
 import msgspec
 
-from broker.errors import ConfigurationError, InvalidClient
+from broker.errors import InvalidClient
+from broker.identity.bundle import Bundle
+from broker.identity.trust_domain import TrustDomain
 from broker.spiffe_id import trust_domain
 from broker.workload import Workload
 from scopes import jose, strict_json
 from scopes.clock import Clock
 from scopes.errors import InvalidDocument
-from scopes.keys import SVID_ALGORITHMS, KeySet
 
 MAX_SKEW = 30
 """The seconds by which an assertion may be from the future (`DESIGN.md` 5); there is none on its expiry."""
@@ -33,44 +33,6 @@ class _SvidClaims(msgspec.Struct, frozen=True, omit_defaults=True):
     nbf: int | None = None
 
 
-class TrustDomain:
-    """One trust domain with its bundle in a file, which is read again when it changes."""
-
-    def __init__(self, name: str, bundle: Path) -> None:
-        """Read the bundle; raise `ConfigurationError` if it cannot be used."""
-        self.name = name
-        self._bundle = bundle
-        self._stamp = self._modified()
-        self._keys = self._read()
-
-    @property
-    def keys(self) -> KeySet:
-        """The JWT authorities in force. A changed file that cannot be read leaves the last good ones."""
-        stamp = self._modified()
-        if stamp != self._stamp:
-            try:
-                self._keys = self._read()
-                self._stamp = stamp
-            except ConfigurationError:
-                return self._keys
-        return self._keys
-
-    def _modified(self) -> int:
-        try:
-            return self._bundle.stat().st_mtime_ns
-        except OSError:
-            return 0
-
-    def _read(self) -> KeySet:
-        try:
-            keys = KeySet.parse(self._bundle.read_bytes(), algorithms=SVID_ALGORITHMS, use="jwt-svid")
-        except (OSError, InvalidDocument) as error:
-            raise ConfigurationError([f"{self._bundle}: not a usable bundle of {self.name}: {error}"]) from None
-        if not len(keys):
-            raise ConfigurationError([f"{self._bundle}: has no key with use = jwt-svid"])
-        return keys
-
-
 class JwtSvids:
     """Authenticates workloads by their JWT-SVIDs. An SVID is not single-use: its owner shows it while it lives."""
 
@@ -78,7 +40,7 @@ class JwtSvids:
         self._trust_domains = {domain.name: domain for domain in trust_domains}
         self._audience = audience
         self._clock = clock
-        self._remembered: dict[bytes, tuple[Workload, KeySet]] = {}
+        self._remembered: dict[bytes, tuple[Workload, Bundle]] = {}
 
     def authenticate(self, unverified_assertion: str) -> Workload:
         """Return the workload that the assertion proves; raise `InvalidClient` for anything else."""
@@ -88,19 +50,19 @@ class JwtSvids:
         if known is not None and self._is_good(*known, now):
             return known[0]
         try:
-            workload, keys = self._verify(unverified_assertion, now)
+            workload, bundle = self._verify(unverified_assertion, now)
         except InvalidDocument as error:
             raise InvalidClient(f"the assertion is not accepted: {error}") from None
         if len(self._remembered) >= MAX_REMEMBERED:
             self._remembered.pop(next(iter(self._remembered)))
-        self._remembered[digest] = (workload, keys)
+        self._remembered[digest] = (workload, bundle)
         return workload
 
-    def _is_good(self, workload: Workload, keys: KeySet, now: int) -> bool:
+    def _is_good(self, workload: Workload, bundle: Bundle, now: int) -> bool:
         domain = self._trust_domains.get(trust_domain(workload.id) or "")
-        return domain is not None and domain.keys is keys and now < workload.expires * 1000
+        return domain is not None and domain.bundle is bundle and now < workload.expires * 1000
 
-    def _verify(self, unverified_assertion: str, now: int) -> tuple[Workload, KeySet]:
+    def _verify(self, unverified_assertion: str, now: int) -> tuple[Workload, Bundle]:
         jws = jose.read(unverified_assertion, types=_TYPES)
         # Which bundle to use stands in the assertion itself, so its subject has to be read before it is verified; all else
         # waits until it is.
@@ -108,10 +70,14 @@ class JwtSvids:
         domain = self._trust_domains.get(trust_domain(unverified_claims.sub) or "")
         if domain is None:
             raise InvalidDocument("its subject is not a workload of a trusted domain")
-        keys = domain.keys
-        claims = strict_json.decode(jws.verified_payload(keys), type=_SvidClaims, max_bytes=jose.MAX_TOKEN_BYTES)
+        bundle = domain.bundle
+        if bundle.jwt_authorities.get(jws.unverified_header.kid) is None:
+            # The domain may have begun to sign with a new key.
+            domain.source.wake()
+        payload = jws.verified_payload(bundle.jwt_authorities)
+        claims = strict_json.decode(payload, type=_SvidClaims, max_bytes=jose.MAX_TOKEN_BYTES)
         self._check(claims, now)
-        return Workload(claims.sub, claims.exp), keys
+        return Workload(claims.sub, claims.exp), bundle
 
     def _check(self, claims: _SvidClaims, now: int) -> None:
         audience = (claims.aud,) if isinstance(claims.aud, str) else claims.aud

@@ -8,7 +8,7 @@ from typing import Any
 from jwt import PyJWK
 from jwt.algorithms import get_default_algorithms
 
-from broker.identity import JwtSvids, TrustDomain
+from broker.identity import BundleFile, JwtSvids, TrustDomain
 from scopes.keys import SigningKey
 from tests.broker.clocks import StillClock
 from tests.scopes.tokens import compact, new_key, private_jwk
@@ -52,7 +52,7 @@ class Domains:
         self._writes = 0
         self.write("prod", bundle(PROD))
         self.write("stage", bundle(STAGE))
-        domains = [TrustDomain(name, self.path(name)) for name in ("prod", "stage")]
+        domains = [TrustDomain(name, BundleFile(self.path(name))) for name in ("prod", "stage")]
         self.identity = JwtSvids(domains, audience=ISSUER, clock=self.clock)
 
     def path(self, name: str) -> Path:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from broker.errors import ConfigurationError, InvalidClient
-from broker.identity import JwtSvids, TrustDomain, development
+from broker.identity import BundleFile, JwtSvids, TrustDomain, development
 from tests.broker.clocks import StillClock
 
 ISSUER = "http://127.0.0.1:8750"
@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def identity(folder: Path, clock: StillClock) -> JwtSvids:
-    return JwtSvids([TrustDomain("development.test", folder / development.BUNDLE)], audience=ISSUER, clock=clock)
+    return JwtSvids([TrustDomain("development.test", BundleFile(folder / development.BUNDLE))], audience=ISSUER, clock=clock)
 
 
 def test_its_svids_are_authenticated_like_any_other(folder: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from broker.errors import ConfigurationError, InvalidClient
-from broker.identity import JwtSvids, TrustDomain, spiffe
+from broker.identity import BundleFile, JwtSvids, spiffe
 from tests.broker.identity.domains import BOT, ISSUER, PROD, PROD_NEXT, STAGE, STRANGER, Domains, authority, bundle
 from tests.scopes.tokens import b64, compact
 
@@ -331,7 +331,7 @@ def test_a_domain_begins_with_a_usable_bundle_or_not_at_all(tmp_path: Path, cont
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ConfigurationError, match=r"bundle\.json"):
-        TrustDomain("prod", path)
+        BundleFile(path)
 
 
 def test_who_trusts_nobody_authenticates_nobody(domains: Domains) -> None:
