@@ -1,6 +1,7 @@
 """Suspended, resumed, retired: an agent or one instance of it, at once, whatever becomes of the store."""
 
 import datetime
+import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -517,6 +518,8 @@ async def test_at_a_fork_the_stricter_life_holds(world: World, tmp_path: Path, n
     empty(world)
     for name, value in before.items():
         world.backend.client.restore(name, 0, value)
+    # A replica has the keys, and its own memory.
+    shutil.copytree(world.folder, tmp_path / "other half", ignore=shutil.ignore_patterns("journal", "epoch", "outbox"))
     other = World(tmp_path / "other half", neighbour.backend, clock=world.clock)
     other.follow()
     await change(other, later)
