@@ -14,7 +14,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-from jwt.algorithms import get_default_algorithms
+from jwt.algorithms import ECAlgorithm, get_default_algorithms
 
 from scopes import strict_json
 from scopes.errors import InvalidDocument
@@ -123,6 +123,11 @@ class SigningKey:
         self.public_jwk: Jwk = {**bare(jwk), "kid": self.kid, "alg": self.alg, "use": "sig"}
         self._algorithm = get_default_algorithms()[self.alg]
         self._key = _loaded(jwk, self.alg)
+
+    @classmethod
+    def generate(cls) -> "SigningKey":
+        """Make a new P-256 key, which is kept nowhere."""
+        return cls(ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()), as_dict=True))
 
     def sign(self, data: bytes) -> bytes:
         """Return the JWS signature over `data` (RFC 7518 §3: raw R and S for ECDSA)."""

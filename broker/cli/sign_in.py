@@ -8,6 +8,7 @@ from typing import TypeVar
 from broker import private_key_file
 from broker.client import Agent, Misconfigured, Operator
 from broker.client.agent import identity_file
+from scopes.keys import SigningKey
 
 T = TypeVar("T")
 
@@ -26,8 +27,11 @@ def operator(broker: str, name: str, key: Path) -> Operator:
     return Operator(broker, name, private_key_file.read(file), patience=PATIENCE)
 
 
-def as_agent(broker: str, identity: Path | None, call: Callable[[Agent], Awaitable[T]]) -> T:
-    """Return what a call says that is made as the agent of an identity file; raise `Misconfigured` without one."""
+def as_agent(broker: str, identity: Path | None, call: Callable[[Agent], Awaitable[T]], *, key: SigningKey | None = None) -> T:
+    """Return what a call says that is made as the agent of an identity file; raise `Misconfigured` without one.
+
+    Tokens are bound to the key, where there is one; to nothing else, for nobody could use them after the command.
+    """
     if identity is None:
         raise Misconfigured(
             "say who is asking: --identity or BROKER_IDENTITY_FILE names the file of an agent's identity; "
@@ -35,7 +39,7 @@ def as_agent(broker: str, identity: Path | None, call: Callable[[Agent], Awaitab
         )
 
     async def make() -> T:
-        async with Agent(broker, identity_file(identity), patience=PATIENCE) as agent:
+        async with Agent(broker, identity_file(identity), key=key, bound=key is not None, patience=PATIENCE) as agent:
             return await call(agent)
 
     return asyncio.run(make())

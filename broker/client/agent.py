@@ -21,10 +21,12 @@ import msgspec
 
 from broker.client.answers import Issued, TaskRecord
 from broker.client.connection import PATIENCE, Connection
-from broker.client.errors import ClientError, Misconfigured, Refused
+from broker.client.errors import ClientError, Misconfigured, Refused, UnexpectedAnswer
+from broker.client.holder import Bearer, Bound, Holder
 from broker.client.tokens import Token, Tokens
 from scopes.clock import Clock
 from scopes.errors import InvalidScope
+from scopes.keys import SigningKey
 from scopes.scope import Scope
 
 Identity = Callable[[], str]
@@ -37,6 +39,9 @@ COMPLETE, FAIL, CANCEL = "complete", "fail", "cancel"
 """How a task can be ended by whoever it belongs to."""
 
 _JWT_SPIFFE = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
+_TOKEN_PATH = "/oauth/token"  # noqa: S105 - a path, not a secret
+_BOUND = "DPoP"
+_USE_NONCE = "use_dpop_nonce"
 _UNAUTHORIZED = 401
 _LOG = logging.getLogger(__name__)
 
@@ -59,19 +64,24 @@ class Agent:
         broker_url: str,
         identity: Identity,
         *,
+        key: SigningKey | None = None,
+        bound: bool = True,
         patience: float = PATIENCE,
         transport: httpx2.AsyncBaseTransport | None = None,
         services: httpx2.AsyncClient | None = None,
         clock: Clock | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """Speak to the broker at `broker_url`, waiting at most `patience` seconds where it is busy.
+        """Speak to the broker at `broker_url`, which is its issuer, waiting at most `patience` seconds where it is busy.
 
+        Tokens are bound to `key`; without one to a new key, which never leaves this object. With `bound=False` they are plain
+        bearer tokens, for whoever cannot make proofs.
         `services` is the client that calls protected services, where its limits, proxies or certificates are the caller's
         to say; the caller then closes it.
         """
         self._connection = Connection(broker_url, patience=patience, transport=transport, clock=clock, sleep=sleep)
         self._identity = identity
+        self._holder = Holder(key or SigningKey.generate(), clock=self._connection.clock) if bound else None
         self._services = services
         self._own_services: httpx2.AsyncClient | None = None
 
@@ -135,12 +145,39 @@ class Agent:
         form |= {"task_declaration": msgspec.json.encode(declaration).decode()} if declaration is not None else {}
         form |= {"requested_ttl": str(ttl)} if ttl is not None else {}
 
-        def make() -> httpx2.Request:
-            return self._connection.request("POST", "/oauth/token", data={**form, "client_assertion": self._identity()})
-
         asked = self.clock.now().wall // 1000
-        issued = await self._connection.ask(make, Issued)
-        return Token(issued.access_token, issued.scope, asked + issued.expires_in, issued.lease_id, issued.task_id)
+        issued = await self._issued(form)
+        if self._holder is not None and issued.token_type != _BOUND:
+            raise UnexpectedAnswer("the broker did not bind the token to this agent's key, so it is not used")
+        expires = asked + issued.expires_in
+        return Token(issued.access_token, issued.scope, expires, issued.lease_id, issued.task_id, self._holder is not None)
+
+    async def _issued(self, form: dict[str, str]) -> Issued:
+        url = self._connection.address.url + _TOKEN_PATH
+
+        def make() -> httpx2.Request:
+            proof = self._holder.prove("POST", url) if self._holder is not None else None
+            sent = {**form, "client_assertion": self._identity()}
+            return self._connection.request("POST", _TOKEN_PATH, proof=proof, data=sent)
+
+        if self._holder is None:
+            return await self._connection.ask(make, Issued)
+        try:
+            return await self._connection.ask(make, Issued, hear=self._holder.hear)
+        except Refused as refusal:
+            if refusal.code != _USE_NONCE:
+                raise
+            # The answer brought the nonce (RFC 9449 §8). Once: a broker that wants another each time is none.
+            return await self._connection.ask(make, Issued, hear=self._holder.hear)
+
+    def authorization(self, token: Token, *, is_repeatable: bool = True) -> httpx2.Auth:
+        """Return what sends a token of this agent with a request, with a proof of its key where it is bound.
+
+        A request `is_repeatable` unless its body can be read only once; then it is not sent again for a service's nonce.
+        """
+        if not token.bound or self._holder is None:
+            return Bearer(token)
+        return Bound(token, self._holder, is_repeatable=is_repeatable)
 
     @property
     def clock(self) -> Clock:
@@ -222,9 +259,8 @@ class Task:
         return await self._call(method, url, await self.token(scope), arguments)
 
     async def _call(self, method: str, url: str, token: Token, arguments: dict[str, Any]) -> httpx2.Response:
-        headers = httpx2.Headers(arguments.get("headers"))
-        headers["Authorization"] = f"Bearer {token.text}"
-        return await self._agent.services.request(method, url, **{**arguments, "headers": headers})
+        authorization = self._agent.authorization(token, is_repeatable=_is_repeatable(arguments))
+        return await self._agent.services.request(method, url, **{**arguments, "auth": authorization})
 
     async def _ask(self, scope: str, ttl: int | None) -> Token:
         return await self._agent.token(scope, task=self.id, ttl=ttl)

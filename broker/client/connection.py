@@ -10,11 +10,15 @@ from typing import Any, TypeVar
 import httpx2
 
 from broker.client.errors import Misconfigured
+from broker.client.holder import PROOF_HEADER
 from broker.client.refusals import BUSY, answer_of, is_kept, refusal, retry_after, unreachable
 from scopes.clock import Clock, SystemClock
 from scopes.revocations import MAX_SNAPSHOT_BYTES
 
 T = TypeVar("T")
+Hear = Callable[[httpx2.Response], object]
+"""Looks at every answer, those included that are not handed on."""
+
 Make = Callable[[], httpx2.Request]
 """Makes a request; called for each attempt, for an operator's assertion is spent by one, and an agent's may be renewed."""
 
@@ -25,6 +29,10 @@ TIMEOUT = httpx2.Timeout(10.0, connect=5.0)
 
 # Those who were told the same second come back spread over a quarter of it.
 _SPREAD = 0.25
+
+
+def _ignore(_: httpx2.Response) -> None:
+    """Hear nothing."""
 
 
 class Connection:
@@ -50,11 +58,14 @@ class Connection:
         """Close the connection."""
         await self._http.aclose()
 
-    def request(self, method: str, path: str, *, assertion: str | None = None, **parts: Any) -> httpx2.Request:
+    def request(
+        self, method: str, path: str, *, assertion: str | None = None, proof: str | None = None, **parts: Any
+    ) -> httpx2.Request:
         """Make a request to the broker; `parts` are what httpx2 takes: params, json, data."""
-        return self._http.build_request(method, path, headers=_bearer(assertion), **parts)
+        headers = _bearer(assertion) | ({PROOF_HEADER: proof} if proof is not None else {})
+        return self._http.build_request(method, path, headers=headers, **parts)
 
-    async def ask(self, make: Make, type: type[T]) -> T:
+    async def ask(self, make: Make, type: type[T], *, hear: Hear = _ignore) -> T:
         """Return the answer to a request, or raise a `ClientError`."""
         patience = _Patience(self._patience, self.clock)
         while True:
@@ -62,6 +73,7 @@ class Connection:
                 response = await self._http.send(make())
             except httpx2.RequestError as error:
                 raise unreachable(self.address.url, error) from None
+            hear(response)
             wait = patience.wait_after(response)
             if wait is None:
                 return answer_of(response, type)

@@ -15,13 +15,17 @@ _SHARE = 5
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token that was issued. `expires` is seconds since the Unix epoch, by this machine's clock. Never shows its text."""
+    """A token that was issued. `expires` is seconds since the Unix epoch, by this machine's clock. Never shows its text.
+
+    One that is `bound` works only with proofs of the key it was asked for with.
+    """
 
     text: str = field(repr=False)
     scope: str
     expires: int
     lease_id: str
     task_id: str
+    bound: bool = False
 
 
 Wanted = tuple[str, int | None]

@@ -74,7 +74,9 @@ def example(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[
             "read_svid": lambda: (folder / "crm.svid").read_text().strip(),
             "load_ticket": lambda _: ticket_service.TICKET,
         }
-        run_here(marked(README, "python", "service")[0].replace("https://broker.example.com", machine.url), names)
+        # Where the service will be is known when it is served.
+        service = marked(README, "python", "service")[0].replace("https://crm.example.com/tickets", "{own_url}/tickets")
+        run_here(service.replace("https://broker.example.com", machine.url), names)
         yield names
         names["verifier"].close()
 
@@ -83,9 +85,10 @@ async def test_the_readmes_service_and_agent_work_together(example: dict[str, An
     verifier: Verifier = example["verifier"]
     verifier.wait_until_ready()
     with ticket_service.serving(example["show_ticket"]) as address:
+        example["own_url"] = address
         run_here(marked(README, "python", "agent")[0].replace("https://crm.example.com", address), example)
         assert await example["read_subject"](4711) == {"subject": "Cannot sign in"}
-    assert example["show_ticket"](4711, "Bearer of bad news") == (401, {"error": "invalid_token"})
+    assert example["show_ticket"](4711, {"Authorization": "Bearer of bad news"}) == (401, {"error": "invalid_token"})
 
 
 def test_the_readmes_commands_are_there() -> None:

@@ -4,10 +4,11 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-ShowTicket = Callable[[int, str], tuple[int, dict[str, Any]]]
+ShowTicket = Callable[[int, Message], tuple[int, dict[str, Any]]]
 
 TICKET = {"subject": "Cannot sign in", "description": "Since this morning.", "email": "customer@example.com"}
 
@@ -30,7 +31,7 @@ def _handler_of(show_ticket: ShowTicket) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             number = int(self.path.rpartition("/")[2])
-            status, body = show_ticket(number, self.headers.get("authorization", ""))
+            status, body = show_ticket(number, self.headers)
             self.send_response(status)
             self.end_headers()
             self.wfile.write(json.dumps(body).encode())

@@ -1,6 +1,7 @@
 """The demo's agent: a process with an identity of its own, told what to do by lines of JSON on its standard input.
 
-Its tokens stay with it: it is told to use one by the name it was asked for under.
+Its key stays with it, and so do its tokens, until it is told to lose a copy: it is told to use one by the name it was asked for
+under.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ from typing import Any
 import httpx2
 import msgspec
 
-from broker.client import Agent, ClientError, Task
+from broker.client import Agent, ClientError, Task, Token
 
 
 class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -35,11 +36,13 @@ class Puppet:
         self._http = http
         self._tasks: dict[str, Task] = {}
         self._open: dict[str, contextlib.AsyncExitStack] = {}
-        self._tokens: dict[str, str] = {}
+        self._tokens: dict[str, Token] = {}
+        self._proofs: dict[str, str] = {}
 
     async def obey(self, order: Order) -> dict[str, Any]:
         """Carry out one order, and say what came of it; refusals by the broker are answers."""
         orders = {"declare": self._declare, "complete": self._complete, "token": self._token, "call": self._call}
+        orders |= {"lose": self._lose}
         try:
             return await orders[order.do](order)
         except ClientError as error:
@@ -59,13 +62,17 @@ class Puppet:
 
     async def _token(self, order: Order) -> dict[str, Any]:
         token = await self._tasks[order.task].token(order.scope, ttl=order.ttl)
-        self._tokens[order.name] = token.text
+        self._tokens[order.name] = token
         return {"lease": token.lease_id, "scope": token.scope}
 
     async def _call(self, order: Order) -> dict[str, Any]:
-        headers = {"Authorization": f"Bearer {self._tokens[order.name]}"}
-        answer = await self._http.request(order.method, order.url, headers=headers)
+        authorization = self._agent.authorization(self._tokens[order.name])
+        answer = await self._http.request(order.method, order.url, auth=authorization)
+        self._proofs[order.name] = answer.request.headers["dpop"]
         return {"status": answer.status_code, "body": answer.json()}
+
+    async def _lose(self, order: Order) -> dict[str, Any]:
+        return {"token": self._tokens[order.name].text, "proof": self._proofs[order.name]}
 
 
 async def main() -> None:

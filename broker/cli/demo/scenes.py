@@ -4,7 +4,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from broker.cli.demo.stage import Stage
+from scopes import proof
 from scopes.clock import Clock, SystemClock
+from scopes.keys import SigningKey
 
 TICKET = "tickets:ticket/17#read[description,subject]"
 PATH = "/tickets/tickets/17"
@@ -73,6 +75,22 @@ def _a_token_works(stage: Stage) -> Outcome:
     stage.order(do="declare", name="first", type="summarise-ticket")
     stage.order(do="token", name="token", task="first", scope=TICKET)
     return _timed(lambda: stage.call("token", PATH))
+
+
+def _a_stolen_token(stage: Stage) -> Outcome:
+    token = stage.order(do="lose", name="token")["token"]
+    return _timed(lambda: stage.call_as_thief(token, PATH, proof=None))
+
+
+def _with_another_key(stage: Stage) -> Outcome:
+    token, now = stage.order(do="lose", name="token")["token"], SystemClock().now().wall
+    forged = proof.make(SigningKey.generate(), method="GET", url=f"{stage.service}{PATH}", now=now, token=token)
+    return _timed(lambda: stage.call_as_thief(token, PATH, proof=forged))
+
+
+def _with_a_used_proof(stage: Stage) -> Outcome:
+    lost = stage.order(do="lose", name="token")
+    return _timed(lambda: stage.call_as_thief(lost["token"], PATH, proof=lost["proof"]))
 
 
 def _fields_are_absent(stage: Stage) -> Outcome:
@@ -147,6 +165,9 @@ def _until_refused(stage: Stage, token: str, path: str) -> Outcome:
 
 SCENES = [
     Scene("A token for one ticket works", "200 description, subject", _a_token_works),
+    Scene("A stolen copy without the agent's key is refused", "401 proof_required", _a_stolen_token),
+    Scene("So it is with a proof of the thief's own key", "401 invalid_dpop_proof", _with_another_key),
+    Scene("And with a proof of the agent that was used before", "401 invalid_dpop_proof", _with_a_used_proof),
     Scene("Fields that were not granted are absent", "without card_number, customer, email", _fields_are_absent),
     Scene("Another ticket is refused", "403 insufficient_scope", _another_ticket),
     Scene("A write is refused", "403 insufficient_scope", _a_write),

@@ -18,7 +18,7 @@ import msgspec
 from broker import keys, private_key_file
 from broker.cli.demo.agent import Order
 from broker.cli.demo.database import Database
-from broker.cli.demo.tickets import AUDIENCES, IDENTITIES_VARIABLE, ISSUER_VARIABLE
+from broker.cli.demo.tickets import AUDIENCES, IDENTITIES_VARIABLE, ISSUER_VARIABLE, URL_VARIABLE
 from broker.client import Operator
 from broker.identity import development
 from scopes.clock import SystemClock
@@ -87,6 +87,14 @@ class Stage:
         """Have the agent use a token at the service."""
         return self.order(do="call", name=token, url=f"{self.service}{path}", method=method)
 
+    def call_as_thief(self, token: str, path: str, *, proof: str | None) -> dict[str, Any]:
+        """Use a token of the agent from outside of it, with a proof that is not made for this call."""
+        headers = (
+            {"Authorization": f"DPoP {token}", "DPoP": proof} if proof is not None else {"Authorization": f"Bearer {token}"}
+        )
+        answer = self._http.get(f"{self.service}{path}", headers=headers)
+        return {"status": answer.status_code, "body": answer.json()}
+
     def wait_until(self, condition: Callable[[], bool], *, timeout: float = _START_TIMEOUT) -> None:
         """Wait for something another process does; raise `TimeoutError`."""
         clock, pause = SystemClock(), threading.Event()
@@ -99,7 +107,11 @@ class Stage:
     def _start_service(self) -> None:
         program = [sys.executable, "-m", "granian", "--interface", "asgi", "--factory", "--log-level", "warning"]
         target = ["--host", "127.0.0.1", "--port", str(self._service_port), "broker.cli.demo.tickets:create"]
-        environment = {ISSUER_VARIABLE: self.issuer, IDENTITIES_VARIABLE: str(self._folder)}
+        environment = {
+            ISSUER_VARIABLE: self.issuer,
+            URL_VARIABLE: self.service,
+            IDENTITIES_VARIABLE: str(self._folder),
+        }
         self._start("service", [*program, *target], environment=environment)
         self.wait_until(lambda: self._answers(f"{self.service}/readyz"))
 

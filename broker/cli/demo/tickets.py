@@ -11,12 +11,13 @@ from typing import Any
 
 from litestar import Litestar, Request, Response, get, put
 
-from scopes import VerificationError, Verifier
+from scopes import Grant, VerificationError, Verifier, challenge, presented
 
 AUDIENCES = {"tickets": "https://tickets.demo.test", "archive": "https://archive.demo.test"}
 TICKETS = 300
 
 ISSUER_VARIABLE = "DEMO_ISSUER"
+URL_VARIABLE = "DEMO_URL"
 IDENTITIES_VARIABLE = "DEMO_IDENTITIES"
 
 _SUBJECTS = ("Cannot sign in", "Invoice is wrong", "Where is my parcel?", "Please cancel my order", "The app crashes")
@@ -36,14 +37,14 @@ def ticket(number: int) -> dict[str, str]:
 @get("/{service:str}/tickets/{number:int}")
 async def read(service: str, number: int, request: Request[Any, Any, Any], verifiers: dict[str, Verifier]) -> dict[str, str]:
     """Return what of a ticket the token grants."""
-    grant = verifiers[service].verify(_token(request), action="read", resource=f"{service}:ticket/{number}")
+    grant = _verified(request, verifiers[service], action="read", resource=f"{service}:ticket/{number}")
     return grant.project(ticket(number))
 
 
 @put("/{service:str}/tickets/{number:int}")
 async def write(service: str, number: int, request: Request[Any, Any, Any], verifiers: dict[str, Verifier]) -> dict[str, str]:
     """Accept a change of a ticket, if the token grants that."""
-    verifiers[service].verify(_token(request), action="write", resource=f"{service}:ticket/{number}")
+    _verified(request, verifiers[service], action="write", resource=f"{service}:ticket/{number}")
     return {"status": "written"}
 
 
@@ -78,10 +79,13 @@ def create() -> Litestar:
     )
 
 
-def _token(request: Request[Any, Any, Any]) -> str:
-    return request.headers.get("authorization", "").removeprefix("Bearer ")
+def _verified(request: Request[Any, Any, Any], verifier: Verifier, *, action: str, resource: str) -> Grant:
+    token, proof = presented(request.headers.items())
+    # As callers know it: what stands in `Host` is the caller's to choose.
+    url = os.environ[URL_VARIABLE] + request.url.path
+    return verifier.verify(token, action=action, resource=resource, proof=proof, method=request.method, url=url)
 
 
 def _refused(_: Request[Any, Any, Any], refusal: VerificationError) -> Response[dict[str, str]]:
-    challenge = {"WWW-Authenticate": f'Bearer error="{refusal.code}"'} if refusal.status == 401 else {}
-    return Response({"error": refusal.code, "detail": str(refusal)}, status_code=refusal.status, headers=challenge)
+    body = {"error": refusal.code, "detail": str(refusal)}
+    return Response(body, status_code=refusal.status, headers=challenge(refusal))

@@ -21,7 +21,7 @@ async def counted(front: Front) -> dict[str, float]:
 async def test_tokens_given_and_refused_are_counted(front: Front) -> None:
     before = await counted(front)
     await front.token()
-    await front.token(scope="crm:ticket/4711#draft[subject]")
+    await front.token(scope="crm:ticket/4711#draft[subject]", proof=await front.world.prove())
     after = await counted(front)
     named = {"broker_tokens_issued_total": 1, "broker_tokens_refused_total['not_permitted']": 1}
     assert {name: after[name] - before.get(name, 0) for name in named} == named

@@ -218,7 +218,7 @@ async def test_what_is_outside_the_ceiling_is_denied_with_its_reason(
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_what_policy_refuses_is_denied_with_its_reason(shared: Front) -> None:
-    response = await shared.token(scope="crm:ticket/4711#draft[subject]")
+    response = await shared.token(scope="crm:ticket/4711#draft[subject]", proof=await shared.world.prove())
     assert error_of(response) == (400, "access_denied", "not_permitted")
 
 

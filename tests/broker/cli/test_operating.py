@@ -1,5 +1,6 @@
 """Every command that speaks to a broker, as an operator and an agent use it: a real broker on a real Redis."""
 
+import json
 import re
 import signal
 
@@ -8,7 +9,8 @@ import pytest
 from broker import private_key_file
 from broker.cli import audit
 from broker.client.answers import AuditRecord
-from scopes import jose
+from scopes import jose, proof
+from scopes.clock import SystemClock
 from tests.broker.cli.served import Served
 from tests.broker.cli.typed import Terminal, run, start
 
@@ -51,6 +53,37 @@ def test_a_token_can_be_asked_for_with_a_task_declared_in_the_same_call(served):
 @pytest.mark.parametrize("extra", [("--task", "tsk_1", "--type", "x"), ("--purpose", "x")])
 def test_a_task_is_named_or_declared_and_not_both(served, extra):
     assert served.act("token", "request", SUBJECT, *extra).code == 2
+
+
+def test_a_token_can_be_bound_to_a_key_in_a_file_which_then_makes_its_proofs(served, tmp_path):
+    file = tmp_path / "agent.jwk"
+    done = served.act("token", "request", SUBJECT, "--dpop-key", str(file))
+    token, key = done.out.strip(), private_key_file.read(file)
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert f"--dpop-key {file}" in done.err
+    assert json.loads(run("token", "inspect", token).fields["cnf"]) == {"jkt": key.kid}
+    request = {"method": "GET", "url": "https://crm.example.com/tickets/4711"}
+    for asked in ((token,), ()):
+        proved = run("token", "prove", *request.values(), *asked, "--dpop-key", str(file), entered=token)
+        found = proof.check(proved.out.strip(), **request, now=SystemClock().now().wall, token_hash=proof.hash_of(token))
+        assert found.thumbprint == key.kid
+    assert "proof" in run("token", "prove", *request.values(), token, "--dpop-key", str(file), "--json").document
+    again = served.act("token", "request", SUBJECT, "--dpop-key", str(file), "--json").document
+    assert again["token_type"] == "DPoP"
+    assert private_key_file.read(file).kid == key.kid
+
+
+def test_without_a_key_a_token_is_a_bearer_token(served):
+    assert served.act("token", "request", SUBJECT, "--json").document["token_type"] == "Bearer"
+
+
+def test_a_proof_needs_a_key_that_is_there_and_nobody_elses(tmp_path):
+    file = tmp_path / "agent.jwk"
+    asked = ("token", "prove", "GET", "https://crm.example.com/", "eyJ.t", "--dpop-key", str(file))
+    assert run(*asked).code == 2
+    private_key_file.create(file)
+    file.chmod(0o644)
+    assert run(*asked).code == 2
 
 
 def test_a_refused_token_says_why_and_prints_nothing(served):

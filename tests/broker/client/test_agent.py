@@ -6,10 +6,15 @@ import httpx2
 import pytest
 import pytest_asyncio
 
-from broker.client import Agent, Busy, Misconfigured, NotAuthenticated, Refused, Unreachable
+from broker.client import Agent, Busy, Misconfigured, NotAuthenticated, Refused, UnexpectedAnswer, Unreachable
 from broker.client.agent import Declaration, identity_file
+from broker.client.holder import Holder
+from scopes import proof as proofs
+from scopes.clock import SystemClock
 from scopes.jose import read
-from tests.broker.client.answering import Answering, nobody
+from scopes.keys import SigningKey
+from tests.broker.client.answering import Answering, nobody, problem
+from tests.broker.front import claims_of
 from tests.broker.world import BOT, ISSUER
 
 SCOPE = "crm:ticket/4711#read[subject]"
@@ -17,21 +22,38 @@ SERVICE = "https://crm.test/tickets/4711"
 
 
 class Crm:
-    """A protected service that refuses the tokens it is told to, and remembers those it saw."""
+    """A protected service that refuses the tokens it is told to, and remembers those it saw, and the proofs with them."""
 
     def __init__(self) -> None:
         self.seen: list[str] = []
         self.refused: set[str] = set()
         self.refuses_all = False
+        self.schemes: list[str] = []
+        self.proofs: list[proofs.Proof] = []
+        self.nonces: list[str] = []
 
     def __call__(self, request: httpx2.Request) -> httpx2.Response:
-        token = request.headers["authorization"].removeprefix("Bearer ")
+        scheme, _, token = request.headers["authorization"].partition(" ")
+        self.schemes.append(scheme)
         self.seen.append(token)
+        if scheme == "DPoP":
+            self.proofs.append(checked(request, token))
+        if self.nonces and self.proofs[-1].nonce != self.nonces[-1]:
+            headers = {"DPoP-Nonce": self.nonces[-1], "WWW-Authenticate": 'DPoP error="use_dpop_nonce"'}
+            return httpx2.Response(401, json={"error": "use_dpop_nonce"}, headers=headers)
         if self.refuses_all or token in self.refused:
             return httpx2.Response(401, json={"error": "token_revoked"})
         return httpx2.Response(
             200, json={"subject": "Printer on fire"}, headers={"X-Agent": request.headers.get("x-agent", "")}
         )
+
+
+def checked(request: httpx2.Request, token: str | None = None) -> proofs.Proof:
+    """Check the proof of a request as whoever receives it would; there has to be one."""
+    token_hash = proofs.hash_of(token) if token is not None else None
+    (proof,) = request.headers.get_list("dpop")
+    now = SystemClock().now().wall
+    return proofs.check(proof, method=request.method, url=str(request.url), now=now, token_hash=token_hash)
 
 
 @pytest.fixture
@@ -228,6 +250,111 @@ async def test_a_service_is_called_with_the_token_beside_what_the_caller_sends(a
         assert response.headers["x-agent"] == "bot"
         assert crm.seen == [(await task.token(SCOPE)).text]
     assert b'"agent"' not in read(crm.seen[0], types=frozenset({"at+jwt"})).unverified_payload
+
+
+async def test_a_token_is_bound_to_a_key_of_the_agent_and_sent_with_proofs_of_it(agent, crm):
+    async with agent.task("summarise-ticket") as task:
+        for url in (SERVICE, SERVICE + "?page=2"):
+            assert (await task.request("POST", url, scope=SCOPE, json={})).status_code == 200
+        token = await task.token(SCOPE)
+    assert crm.schemes == ["DPoP", "DPoP"]
+    assert token.bound
+    bound_to = claims_of(token.text)["cnf"]["jkt"]
+    assert {proof.thumbprint for proof in crm.proofs} == {bound_to}
+    assert crm.proofs[0].id != crm.proofs[1].id
+
+
+async def test_two_agents_have_two_keys(world):
+    transport = httpx2.ASGITransport(app=world.broker.application())
+    bound_to = set()
+    for _ in range(2):
+        async with Agent(ISSUER, lambda: world.svid(BOT), transport=transport) as agent:
+            bound_to.add(claims_of((await agent.token(SCOPE)).text)["cnf"]["jkt"])
+    assert len(bound_to) == 2
+
+
+async def test_a_key_that_is_given_is_used(world):
+    key = SigningKey.generate()
+    transport = httpx2.ASGITransport(app=world.broker.application())
+    async with Agent(ISSUER, lambda: world.svid(BOT), key=key, transport=transport) as agent:
+        assert claims_of((await agent.token(SCOPE)).text)["cnf"] == {"jkt": key.kid}
+
+
+async def test_without_binding_a_token_is_a_bearer_token(world, crm):
+    transport = httpx2.ASGITransport(app=world.broker.application())
+    services = httpx2.AsyncClient(transport=httpx2.MockTransport(crm))
+    agent = Agent(ISSUER, lambda: world.svid(BOT), bound=False, transport=transport, services=services)
+    async with services, agent, agent.task("summarise-ticket") as task:
+        assert (await task.request("GET", SERVICE, scope=SCOPE)).status_code == 200
+        token = await task.token(SCOPE)
+    assert crm.schemes == ["Bearer"]
+    assert not token.bound
+    assert "cnf" not in claims_of(token.text)
+
+
+async def test_the_brokers_nonce_is_asked_for_once(agent, world, monkeypatch):
+    """RFC 9449 §8: the first answer brings it, and every later one the next."""
+    asked = []
+    prove = world.broker.possession.prove
+
+    async def counted(proof: str) -> str:
+        asked.append(proof)
+        return await prove(proof)
+
+    monkeypatch.setattr(world.broker.possession, "prove", counted)
+    for number in range(3):
+        await agent.token(f"crm:ticket/{number}#read[subject]")
+    assert len(asked) == 4
+
+
+async def test_a_broker_that_wants_another_nonce_each_time_is_asked_twice():
+    fickle = problem(400, "use_dpop_nonce", headers={"DPoP-Nonce": "another"})
+    broker = Answering(fickle)
+    async with Agent(ISSUER, lambda: "x", transport=broker.transport) as agent:
+        with pytest.raises(Refused) as raised:
+            await agent.token(SCOPE)
+    assert (raised.value.code, len(broker.requests)) == ("use_dpop_nonce", 2)
+    assert [checked(request).nonce for request in broker.requests] == [None, "another"]
+
+
+async def test_a_token_that_was_not_bound_as_asked_is_not_used():
+    """Otherwise whoever sits between could have the agent send bearer tokens."""
+    answer = {"access_token": "t", "token_type": "Bearer", "expires_in": 60, "scope": SCOPE, "lease_id": "l", "task_id": "t"}
+    async with Agent(ISSUER, lambda: "x", transport=Answering(httpx2.Response(200, json=answer)).transport) as agent:
+        with pytest.raises(UnexpectedAnswer, match="did not bind"):
+            await agent.token(SCOPE)
+
+
+async def test_a_service_that_wants_a_nonce_is_called_once_more(agent, crm):
+    """RFC 9449 §9; the nonce is remembered, so later calls bring it at once."""
+    crm.nonces.append("n-1")
+    async with agent.task("summarise-ticket") as task:
+        assert (await task.request("POST", SERVICE, scope=SCOPE, json={"a": 1})).status_code == 200
+        assert (await task.request("POST", SERVICE, scope=SCOPE, json={"a": 1})).status_code == 200
+    assert [proof.nonce for proof in crm.proofs] == [None, "n-1", "n-1"]
+    assert len(set(crm.seen)) == 1
+
+
+async def test_a_body_that_can_be_read_only_once_is_not_sent_again_for_a_nonce(agent, crm):
+    async def chunks():
+        yield b"a"
+
+    crm.nonces.append("n-1")
+    async with agent.task("summarise-ticket") as task:
+        assert (await task.request("POST", SERVICE, scope=SCOPE, content=chunks())).status_code == 401
+    assert len(crm.seen) == 1
+
+
+async def test_the_nonces_of_few_servers_are_remembered(monkeypatch):
+    monkeypatch.setattr("broker.client.holder.MAX_NONCES", 2)
+    holder = Holder(SigningKey.generate(), clock=SystemClock())
+    for host in ("a", "b", "c", "c"):
+        request = httpx2.Request("GET", f"https://{host}.test/")
+        holder.hear(httpx2.Response(200, headers={"DPoP-Nonce": host}, request=request))
+    sent = [httpx2.Request("GET", f"https://{host}.test/") for host in ("a", "b", "c")]
+    for request in sent:
+        request.headers["DPoP"] = holder.prove("GET", str(request.url))
+    assert [checked(request).nonce for request in sent] == [None, "b", "c"]
 
 
 async def test_a_token_that_a_service_refuses_is_replaced_once(agent, crm):
