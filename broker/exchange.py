@@ -183,7 +183,8 @@ def _check_ceiling(rules: Rules, scope: Scope, task: Task, entry: Entry) -> None
 def _decide(rules: Rules, question: Question) -> Permit:
     decision = rules.policy.decide(question)
     if not decision.allowed:
-        raise AccessDenied(f"policy refuses {question.scope}", reason=decision.reason, policies=decision.policies)
+        hint = ": send a DPoP proof, to have the token bound to your key" if decision.reason == "proof_required" else ""
+        raise AccessDenied(f"policy refuses {question.scope}{hint}", reason=decision.reason, policies=decision.policies)
     task_type = rules.registry.task_type(question.task.type)
     per_task = (task_type.limits.leases or 0) if task_type else 0
     return Permit(question, decision, per_task)

@@ -8,6 +8,9 @@ from broker.workload import Workload
 from scopes.claims import Confirmation
 from scopes.scope import Scope
 
+PROOFS = ("dpop", "mtls")
+"""How the holder of a token can have to prove that it is theirs."""
+
 
 class Question(NamedTuple):
     """May this agent have this scope for this task? `ttl` is seconds; `scope` has its fields spelled out.

@@ -7,7 +7,7 @@ import cedarpy
 import msgspec
 
 from broker.errors import AccessDenied
-from broker.policy.decision import Decision, Question
+from broker.policy.decision import PROOFS, Decision, Question
 from broker.policy.policies import PolicyFolder
 from broker.policy.schema import action_name
 from broker.registry.records import AgentRecord
@@ -58,7 +58,7 @@ class Policy:
         seen = self._seen(question)
         known = self._remembered.get(seen)
         if known is None:
-            known = self._ask(("Agent", question.agent.name), *_asked(question, seen))
+            known = self._decided(question, seen)
             self._remember(seen, known)
         return known
 
@@ -91,6 +91,18 @@ class Policy:
             hour=now.hour,
             weekday=now.isoweekday(),
         )
+
+    def _decided(self, question: Question, seen: Seen) -> Decision:
+        decision = self._answer(question, seen)
+        # Whoever came without a proof is told where one would help, and only there.
+        if decision.reason == "forbidden" and seen.proof == "none":
+            bound = (self._answer(question, seen._replace(proof=proof)) for proof in PROOFS)
+            if any(other.allowed for other in bound):
+                return decision._replace(reason="proof_required")
+        return decision
+
+    def _answer(self, question: Question, seen: Seen) -> Decision:
+        return self._ask(("Agent", question.agent.name), *_asked(question, seen))
 
     def _remember(self, seen: Seen, decision: Decision) -> None:
         if len(self._remembered) >= MAX_REMEMBERED:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from broker.errors import AccessDenied
 from broker.policy import policy as policy_file
+from scopes.claims import Confirmation
 from tests.broker.policy.questions import PERMIT_ALL, READ_TICKET, REGISTRY, Asker, operators
 
 READS = ["crm:ticket/1#read[subject]", "crm:ticket/2#read[email]", "lab:sample/1#read", "crm:ticket/1#reply[subject]"]
@@ -297,3 +298,29 @@ def test_an_operation_that_a_policy_permits_is_allowed_by_name(tmp_path: Path) -
     asker = Asker(tmp_path, PERMIT_ALL)
     decision = asker.policy.check_operation(("Operator", "olga"), "revoke", ("Fleet", "fleet"), {})
     assert decision.policies == ("all",)
+
+
+PROOF = '@id("proof") forbid (principal, action, resource is Record) when { context.proof == "none" };'
+CERTIFICATE_ONLY = '@id("certificate") forbid (principal, action, resource is Record) unless { context.proof == "mtls" };'
+NEVER = '@id("never") forbid (principal, action, resource is Record);'
+ERRS = '@id("errs") forbid (principal, action, resource is Record) when { context.proof == "none" && context.ttl * LARGE > 0 };'
+ERRS_WITHOUT = ERRS.replace("LARGE", "9223372036854775807")
+
+
+@pytest.mark.parametrize(
+    ("policy", "reason"),
+    [(PROOF, "proof_required"), (CERTIFICATE_ONLY, "proof_required"), (NEVER, "forbidden"), (PROOF + NEVER, "forbidden")],
+    ids=["any proof", "a certificate", "never", "never, proof or not"],
+)
+def test_a_proof_is_asked_for_where_it_would_help_and_only_there(tmp_path: Path, policy: str, reason: str) -> None:
+    asker = Asker(tmp_path, PERMIT_ALL, policy)
+    assert [asker.decide().reason for _ in range(2)] == [reason, reason]
+    assert not asker.allows()
+
+
+def test_a_policy_that_errs_without_a_proof_asks_for_none(tmp_path: Path) -> None:
+    assert Asker(tmp_path, PERMIT_ALL, ERRS_WITHOUT).decide().reason == "policy_error"
+
+
+def test_whoever_has_a_proof_is_not_asked_for_another(tmp_path: Path) -> None:
+    assert Asker(tmp_path, PERMIT_ALL, CERTIFICATE_ONLY).decide(confirmation=Confirmation(jkt="0ZcO")).reason == "forbidden"

@@ -6,11 +6,13 @@ import pytest
 
 from broker import policy as policy_room
 from broker.errors import AccessDenied
-from tests.broker.policy.questions import REGISTRY, Asker, operators
+from scopes.claims import Confirmation
+from tests.broker.policy.questions import PERMIT_ALL, REGISTRY, Asker, operators
 
 STARTER = [path.read_text() for path in sorted((Path(policy_room.__file__).parent / "starter").glob("*.cedar"))]
 ROLES = {"ada": "admin", "otto": "operator", "adele": "auditor"}
 FLEET = ("Fleet", "fleet")
+KEY, CERTIFICATE = Confirmation(jkt="0ZcO"), Confirmation(x5t_s256="bwcK")
 
 
 @pytest.fixture
@@ -35,8 +37,27 @@ def test_an_agent_may_read_in_its_own_environment(starter: Asker) -> None:
 
 @pytest.mark.parametrize("action", ["draft", "edit", "reply"])
 def test_every_level_above_read_needs_a_policy_of_your_own(starter: Asker, action: str) -> None:
-    decision = starter.decide(f"crm:ticket/1#{action}[subject]")
+    decision = starter.decide(f"crm:ticket/1#{action}[subject]", confirmation=KEY)
     assert (decision.allowed, decision.reason) == (False, "not_permitted")
+
+
+@pytest.mark.parametrize("action", ["draft", "edit", "reply"])
+def test_every_level_above_read_needs_a_proof_whatever_another_policy_permits(tmp_path: Path, action: str) -> None:
+    asker = Asker(tmp_path, *STARTER, PERMIT_ALL)
+    scope = f"crm:ticket/1#{action}[subject]"
+    refused = asker.decide(scope)
+    assert (refused.allowed, refused.reason, refused.policies) == (False, "proof_required", ("proof-above-read",))
+    assert asker.allows(scope, confirmation=KEY)
+    assert asker.allows(scope, confirmation=CERTIFICATE)
+
+
+def test_reading_needs_no_proof(starter: Asker) -> None:
+    assert starter.allows("crm:ticket/1#read[subject]")
+    assert starter.allows("crm:ticket/1#read[subject]", confirmation=KEY)
+
+
+def test_nobody_is_told_to_bring_a_proof_that_would_not_help(starter: Asker) -> None:
+    assert starter.decide("crm:ticket/1#draft[subject]").reason == "forbidden"
 
 
 @pytest.mark.parametrize(
@@ -51,9 +72,9 @@ def test_environments_never_cross(starter: Asker, agent: str, scope: str) -> Non
 
 def test_environments_never_cross_whatever_another_policy_permits(tmp_path: Path) -> None:
     asker = Asker(tmp_path, *STARTER, '@id("mine") permit (principal, action, resource);')
-    assert asker.allows("crm:ticket/1#reply[subject]")
-    assert not asker.allows("lab:sample/1#shake")
-    assert asker.allows("lab:sample/1#shake", agent="probe")
+    assert asker.allows("crm:ticket/1#reply[subject]", confirmation=KEY)
+    assert not asker.allows("lab:sample/1#shake", confirmation=KEY)
+    assert asker.allows("lab:sample/1#shake", agent="probe", confirmation=KEY)
 
 
 @pytest.mark.parametrize("action", ["task:show", "task:end"])
