@@ -50,7 +50,7 @@ from broker.feed.follower import Follower
 from broker.feed.journal import Journal
 from broker.feed.log import Log
 from broker.feed.streams import Streams
-from broker.identity import BundleFile, Identities, JwtSvids, TrustDomain
+from broker.identity import BundleFile, Identities, JwtSvids, PrivateKeys, TrustDomain
 from broker.issuer import Issuer
 from broker.keys import Keys
 from broker.leases import Leases
@@ -199,7 +199,7 @@ class Broker:
         self.leases = Leases(store)
         self.watch = Watch(settings.redis_url, clock=clock, replicas_required=settings.replicas_required)
         self.tasks = Tasks(store, audit=self.audit, clock=clock, watch=self.watch)
-        self.identities = Identities(svids=JwtSvids(configuration.trust_domains, audience=settings.issuer, clock=clock))
+        self.identities = self._identities()
         self.possession = Possession(
             store=store, nonces=Nonces(store, clock=clock), url=f"{settings.issuer}{token.PATH}", clock=clock
         )
@@ -262,6 +262,16 @@ class Broker:
         settings = self.configuration.settings
         rooms = {name: getattr(self, name) for name in names.split()}
         return {"issuer": settings.issuer, "anyone_follows": settings.anyone_follows, **rooms}
+
+    def _identities(self) -> Identities:
+        issuer, store = self.configuration.settings.issuer, self.stores.shared
+        return Identities(
+            svids=JwtSvids(self.configuration.trust_domains, audience=issuer, clock=self.clock),
+            private_keys=PrivateKeys(self._workload_keys, store=store, audience=issuer, clock=self.clock),
+        )
+
+    def _workload_keys(self, name: str) -> KeySet:
+        return self.active.rules.registry.workload_keys(name)
 
     def _operator_keys(self, name: str) -> KeySet:
         return self.active.rules.registry.operator_keys(name)

@@ -2,19 +2,15 @@
 
 from typing import Any, NamedTuple
 
-import msgspec
-
 from broker.active import Active
-from broker.errors import AccessDenied, InvalidClient, UnauthorizedClient
+from broker.errors import AccessDenied, UnauthorizedClient
 from broker.feed.follower import Follower
-from broker.identity import Identities, Presented
+from broker.identity import Identities, Presented, unverified_names
 from broker.operators import Operators
 from broker.registry.registry import Agent
 from broker.standing import Standing
 from broker.tasks import Task
 from broker.workload import Workload
-from scopes import jose, strict_json
-from scopes.errors import InvalidDocument
 
 FLEET = ("Fleet", "fleet")
 
@@ -25,10 +21,6 @@ class Caller(NamedTuple):
     kind: str
     name: str
     workload: str | None = None
-
-
-class _UnverifiedSubject(msgspec.Struct, frozen=True, omit_defaults=True):
-    sub: str
 
 
 class Callers:
@@ -97,8 +89,7 @@ class Callers:
         Who may follow for the service may also say how far it has come.
         """
         name = self.service_of(audience)
-        service = self._active.rules.registry.content.services[name]
-        if not any(selector.matches(workload) for selector in service.workloads):
+        if not self._active.rules.registry.is_of_service(workload, name):
             raise AccessDenied(f"this workload is not one of {name}'s", reason="not_its_workload")
         self._check_follows(Caller("Service", name, workload.id), name)
 
@@ -112,23 +103,17 @@ class Callers:
     async def _operator(self, presented: Presented) -> Caller | None:
         """Return the operator who calls, or `None` where nobody claims to be one."""
         unverified_assertion = presented.unverified_assertion
-        if unverified_assertion is None or _is_workload(unverified_assertion):
+        if unverified_assertion is None:
+            return None
+        # Names of operators are no others' (the registry sees to it), and no issuer's: a URL is not a name.
+        claimed = unverified_names(unverified_assertion)
+        if claimed.sub != claimed.iss or self._active.rules.registry.operator(claimed.sub) is None:
             return None
         return Caller("Operator", await self._operators.authenticate(unverified_assertion))
 
     def _check_follows(self, caller: Caller, name: str) -> None:
         attributes = {"service": _reference("Service", name)}
         self._active.rules.policy.check_operation((caller.kind, caller.name), "feed:follow", ("Feed", name), attributes)
-
-
-def _is_workload(unverified_assertion: str) -> bool:
-    """Tell which kind of caller this claims to be; the kind then has to be proven."""
-    try:
-        payload = jose.read(unverified_assertion, types=frozenset({"jwt", "jose", "client-authentication+jwt", None}))
-        subject = strict_json.decode(payload.unverified_payload, type=_UnverifiedSubject, max_bytes=jose.MAX_TOKEN_BYTES)
-    except InvalidDocument as error:
-        raise InvalidClient(f"the assertion is not accepted: {error}") from None
-    return subject.sub.startswith("spiffe://")
 
 
 def _reference(kind: str, name: str) -> dict[str, Any]:

@@ -12,6 +12,10 @@ Source = Literal["jwt-svid", "x509-svid", "oidc", "private-key"]
 NO_CLAIMS: Mapping[str, str] = MappingProxyType({})
 
 
+PRIVATE_KEY = "private-key"
+"""The name before the ids of workloads that sign with a key of the registry, as the name of a trust is before others'."""
+
+
 class Workload(NamedTuple):
     """A workload by its id: its SPIFFE id, or `<name of the trust>:<sub>`. `expires` is when its assertion does, in seconds.
 
@@ -36,3 +40,13 @@ class Workload(NamedTuple):
     def names(self) -> tuple[str, ...]:
         """The names by which this instance can be ended, reduced or suspended."""
         return (self.id,) if self.instance is None else (self.id, self.instance)
+
+
+def key_workload(name: str) -> str:
+    """Return the id of the workload that signs under this name of the registry."""
+    return f"{PRIVATE_KEY}:{name}"
+
+
+def key_instance(name: str, kid: str) -> str:
+    """Return the name of one key of a workload, as an instance that can be suspended by itself."""
+    return f"{key_workload(name)}/{kid}"

@@ -89,7 +89,7 @@ def _shown(agent: Agent, standing: Standing, known: Acts) -> dict[str, Any]:
         "owner": record.owner,
         "purpose": record.purpose,
         "environment": record.environment,
-        "workloads": [selector.spiffe for selector in record.workloads],
+        "workloads": agent.workloads,
         "tasks": record.tasks,
         "ends": record.ends,
         "review_by": record.review_by,

@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from broker.api.token import CLIENT_CREDENTIALS
 from broker.keys import Keys
 from scopes.claims import DETAIL_TYPE
-from scopes.keys import PROOF_ALGORITHMS
+from scopes.keys import PROOF_ALGORITHMS, SVID_ALGORITHMS, TOKEN_ALGORITHMS
 
 _FRESH = {"Cache-Control": "public, max-age=60"}
 
@@ -22,7 +22,8 @@ async def server_metadata(issuer: NamedDependency[str]) -> Response[dict[str, An
         "jwks_uri": f"{issuer}/oauth/jwks.json",
         "grant_types_supported": [CLIENT_CREDENTIALS],
         "response_types_supported": [],
-        "token_endpoint_auth_methods_supported": ["spiffe_jwt"],
+        "token_endpoint_auth_methods_supported": ["spiffe_jwt", "private_key_jwt"],
+        "token_endpoint_auth_signing_alg_values_supported": sorted(SVID_ALGORITHMS | TOKEN_ALGORITHMS),
         "authorization_details_types_supported": [DETAIL_TYPE],
         "dpop_signing_alg_values_supported": sorted(PROOF_ALGORITHMS),
     }

@@ -21,7 +21,7 @@ from broker.errors import (
 )
 from broker.errors import InvalidScope as InvalidScopeAsked
 from broker.exchange import Exchange, TokenRequest
-from broker.identity import Presented
+from broker.identity import AssertionType, Presented
 from broker.issuer import Issued
 from broker.possession import Possession
 from broker.tasks import Declaration
@@ -32,11 +32,13 @@ from scopes.scope import Resource, Scope
 
 FORM = "application/x-www-form-urlencoded"
 JWT_SPIFFE = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
+JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 CLIENT_CREDENTIALS = "client_credentials"
 PATH = "/oauth/token"
 MAX_BODY = 32 * 1024
 MAX_KEY = 255
 _MAX_PARAMETER = 16 * 1024
+_ASSERTION_TYPES: dict[str, AssertionType] = {JWT_SPIFFE: "jwt-spiffe", JWT_BEARER: "jwt-bearer"}
 
 Parameters = dict[str, str]
 
@@ -87,7 +89,7 @@ def parse(parameters: Parameters) -> TokenRequest:
     if declaration is not None and "task" in parameters:
         raise InvalidRequest("send task or task_declaration, not both")
     return TokenRequest(
-        presented=Presented(_assertion(parameters), "jwt-spiffe"),
+        presented=_presented(parameters),
         scope=asked.scope,
         client_id=parameters.get("client_id"),
         task=parameters.get("task"),
@@ -126,13 +128,14 @@ def _once(pairs: list[tuple[str, str]]) -> Parameters:
     return {name: value for name, value in parameters.items() if value}
 
 
-def _assertion(parameters: Parameters) -> str:
-    if parameters.get("client_assertion_type") != JWT_SPIFFE:
-        raise InvalidClient(f"client_assertion_type has to be {JWT_SPIFFE}")
+def _presented(parameters: Parameters) -> Presented:
+    type = _ASSERTION_TYPES.get(parameters.get("client_assertion_type", ""))
+    if type is None:
+        raise InvalidClient(f"client_assertion_type has to be {JWT_SPIFFE} or {JWT_BEARER}")
     assertion = parameters.get("client_assertion")
     if assertion is None:
-        raise InvalidClient("client_assertion is missing: send your JWT-SVID")
-    return assertion
+        raise InvalidClient("client_assertion is missing: send your workload's identity")
+    return Presented(assertion, type)
 
 
 def _asked(parameters: Parameters) -> _Asked:

@@ -63,7 +63,8 @@ def _workload_of(name: str, settings: Settings) -> str:
     records = [table[name] for table in (content.agents, content.services) if name in table]
     if not records:
         raise ConfigurationError([f"the registry has no agent or service {name!a}; its folder is {settings.registry}"])
-    within = [selector.spiffe for selector in records[0].workloads if selector.spiffe.startswith(_PREFIX)]
+    named = [selector.spiffe or "" for selector in records[0].workloads]
+    within = [spiffe for spiffe in named if spiffe.startswith(_PREFIX)]
     exact = [spiffe for spiffe in within if not spiffe.endswith("/*")]
     if not exact:
         raise ConfigurationError([f"{name} has no workload spelled out in {_PREFIX}; name a SPIFFE id {_below(within)}"])

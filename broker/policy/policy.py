@@ -12,7 +12,7 @@ from broker.policy.policies import PolicyFolder
 from broker.policy.schema import action_name
 from broker.registry.records import AgentRecord
 from broker.registry.registry import Registry
-from broker.spiffe_id import trust_domain
+from broker.workload import PRIVATE_KEY
 from scopes.clock import Clock
 
 MAX_REMEMBERED = 10_000
@@ -172,7 +172,7 @@ def _references(attributes: dict[str, Any]) -> set[Uid]:
 
 def _agent_record_attributes(record: AgentRecord) -> dict[str, Any]:
     # Where its workloads are of several trust domains, the record does not say which of them this is about.
-    domains = {trust_domain(selector.spiffe.removesuffix("/*")) for selector in record.workloads}
+    domains = {selector.trust for selector in record.workloads} | ({PRIVATE_KEY} if record.keys else set())
     known = {"trust_domain": domains.pop()} if len(domains) == 1 else {}
     return {"owner": record.owner, "environment": record.environment, **known}
 

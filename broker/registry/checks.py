@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any
 
 import msgspec
@@ -29,6 +29,8 @@ def problems_of(content: Content) -> Iterator[str]:
     yield from _task_types(content)
     yield from _agents(content)
     yield from _operators(content)
+    yield from _overlaps(content)
+    yield from _keys(content)
 
 
 def _names(content: Content) -> Iterator[str]:
@@ -119,21 +121,34 @@ def _agents(content: Content) -> Iterator[str]:
                 yield f"{where}.tasks: no task type {task!r}{nearest(task, content.tasks)}"
         if agent.default_task is not None and agent.default_task not in agent.tasks:
             yield f"{where}.default_task: {agent.default_task!r} is not one of its tasks"
-    yield from _overlaps(content)
 
 
 def _overlaps(content: Content) -> Iterator[str]:
-    """Yield agents that share a workload: an identity belongs to one agent (`TRAPS.md` 9, 25)."""
-    claims = [(name, selector) for name, agent in content.agents.items() for selector in agent.workloads]
-    for (name, selector), (other_name, other) in combinations(claims, 2):
+    """Yield workloads of an agent that are another's too, or a service's: an identity belongs to one (`TRAPS.md` 9, 25)."""
+    agents = [(f"agents.{name}", selector) for name, agent in content.agents.items() for selector in agent.workloads]
+    services = [(f"services.{name}", selector) for name, service in content.services.items() for selector in service.workloads]
+    for (name, selector), (other_name, other) in (*combinations(agents, 2), *product(agents, services)):
         if selector.overlaps(other):
-            yield f"agents.{name}.workloads: {selector.spiffe!r} also matches {other.spiffe!r} of agents.{other_name}"
+            yield f"{name}.workloads: {selector.text!r} also matches {other.text!r} of {other_name}"
 
 
 def _selectors(selectors: tuple[WorkloadSelector, ...], where: str) -> Iterator[str]:
     for selector in selectors:
-        if not is_spiffe_id(selector.spiffe.removesuffix("/*")):
-            yield f"{where}.workloads: {selector.spiffe!r} is not a SPIFFE id with a path, nor one followed by /*"
+        if (selector.spiffe is None) == (selector.oidc is None):
+            yield f"{where}.workloads: a selector is {{ spiffe = … }} or {{ oidc = …, claims = {{ … }} }}"
+        elif selector.spiffe is not None:
+            yield from _spiffe(selector, selector.spiffe, where)
+        elif not selector.claims:
+            yield f"{where}.workloads: {selector.text!r} demands no claims, so it would be everybody of that trust"
+        elif any(not path or not value or "*" in value for path, value in selector.claims.items()):
+            yield f"{where}.workloads: {selector.text!r}: claims are compared with whole values; none is empty or a pattern"
+
+
+def _spiffe(selector: WorkloadSelector, spiffe: str, where: str) -> Iterator[str]:
+    if not is_spiffe_id(spiffe.removesuffix("/*")):
+        yield f"{where}.workloads: {spiffe!r} is not a SPIFFE id with a path, nor one followed by /*"
+    if selector.claims or selector.names_may_be_reused:
+        yield f"{where}.workloads: {spiffe!r}: claims and names_may_be_reused go with oidc"
 
 
 def _operators(content: Content) -> Iterator[str]:
@@ -146,11 +161,31 @@ def _operators(content: Content) -> Iterator[str]:
         for role in operator.roles:
             if role not in ROLES:
                 yield f"{where}.roles: no role {role!r}{nearest(role, ROLES)}"
-        for jwk in operator.keys:
-            yield from _operator_key(jwk, where)
 
 
-def _operator_key(jwk: dict[str, Any], where: str) -> Iterator[str]:
+def _keys(content: Content) -> Iterator[str]:
+    """Yield keys that verify nothing, and keys or names by which one signer could be taken for another."""
+    owners: dict[str, str] = {}
+    tables: dict[str, str] = {}
+    for table, name, keys in _signers(content):
+        where = f"{table}.{name}"
+        if tables.setdefault(name, table) != table:
+            yield f"{where}: signs with keys under a name that {tables[name]}.{name} has; give one of them another name"
+        for jwk in keys:
+            problems = list(_key(jwk, where))
+            yield from problems
+            if not problems and owners.setdefault(thumbprint(jwk), where) != where:
+                yield f"{where}.keys: holds a key of {owners[thumbprint(jwk)]}; a key belongs to one name"
+
+
+def _signers(content: Content) -> Iterator[tuple[str, str, tuple[dict[str, Any], ...]]]:
+    # Names of agents and operators are told apart even without keys, for people read both in one audit.
+    yield from (("agents", name, agent.keys) for name, agent in content.agents.items())
+    yield from (("operators", name, operator.keys) for name, operator in content.operators.items())
+    yield from (("services", name, service.keys) for name, service in content.services.items() if service.keys)
+
+
+def _key(jwk: dict[str, Any], where: str) -> Iterator[str]:
     try:
         document = msgspec.json.encode({"keys": [{**jwk, "kid": thumbprint(jwk)}]})
         if not len(KeySet.parse(document, algorithms=TOKEN_ALGORITHMS)):

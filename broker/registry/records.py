@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from broker.spiffe_id import trust_domain
 from broker.workload import Workload
 from scopes.levels import Level
 
@@ -20,25 +21,58 @@ class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
 
 class WorkloadSelector(_Record, frozen=True):
-    """A SPIFFE id, or a prefix of one that ends in `/*` and matches from the next segment on."""
+    """Which workloads are meant: by `spiffe`, or by `oidc`, the name of a trust, with `claims` by path.
 
-    spiffe: str
+    `spiffe` is a SPIFFE id, or a prefix of one that ends in `/*` and matches from the next segment on. All `claims` have to
+    be there with exactly these values. `names_may_be_reused` accepts names that the platform gives to somebody else once
+    they are free.
+    """
+
+    spiffe: str | None = None
+    oidc: str | None = None
+    claims: dict[str, str] = {}
+    names_may_be_reused: bool = False
+
+    @property
+    def text(self) -> str:
+        """What is meant, for people."""
+        if self.spiffe is not None:
+            return self.spiffe
+        return " ".join([f"{self.oidc}:", *(f"{path}={value}" for path, value in sorted(self.claims.items()))])
+
+    @property
+    def trust(self) -> str | None:
+        """The trust domain of the SPIFFE ids, else the name of the trust; it is what `Workload.trust` is."""
+        return self.oidc if self.spiffe is None else trust_domain(self.spiffe.removesuffix("/*"))
 
     def matches(self, workload: Workload) -> bool:
-        """Tell whether the workload's SPIFFE id is this one, or below this prefix."""
-        return self._covers(workload.id)
+        """Tell whether the workload is one of those that are meant."""
+        if self.spiffe is not None:
+            return _covers(self.spiffe, workload.id) and workload.source != "oidc"
+        holds = (workload.claims.get(path) == value for path, value in self.claims.items())
+        return workload.source == "oidc" and workload.trust == self.oidc and bool(self.claims) and all(holds)
 
     def overlaps(self, other: "WorkloadSelector") -> bool:
-        """Tell whether some SPIFFE id can match both."""
-        mine, theirs = self.spiffe.removesuffix("*"), other.spiffe.removesuffix("*")
-        if mine == self.spiffe or theirs == other.spiffe:
-            return self._covers(other.spiffe) or other._covers(self.spiffe)
-        return mine.startswith(theirs) or theirs.startswith(mine)
+        """Tell whether some workload can match both."""
+        if self.spiffe is not None and other.spiffe is not None:
+            return _overlap(self.spiffe, other.spiffe)
+        both = self.claims.keys() & other.claims.keys()
+        return (
+            self.oidc is not None and self.oidc == other.oidc and all(self.claims[path] == other.claims[path] for path in both)
+        )
 
-    def _covers(self, id: str) -> bool:
-        if self.spiffe.endswith("/*"):
-            return id.startswith(self.spiffe[:-1]) and len(id) >= len(self.spiffe)
-        return id == self.spiffe
+
+def _overlap(one: str, other: str) -> bool:
+    first, second = one.removesuffix("*"), other.removesuffix("*")
+    if first == one or second == other:
+        return _covers(one, other) or _covers(other, one)
+    return first.startswith(second) or second.startswith(first)
+
+
+def _covers(spiffe: str, id: str) -> bool:
+    if spiffe.endswith("/*"):
+        return id.startswith(spiffe[:-1]) and len(id) >= len(spiffe)
+    return id == spiffe
 
 
 class Action(_Record, frozen=True):
@@ -67,12 +101,13 @@ class ResourceType(_Record, frozen=True):
 
 
 class Service(_Record, frozen=True):
-    """A protected service. Its `workloads` may follow the feed for its audience."""
+    """A protected service. Its `workloads`, and whoever signs with one of its `keys`, may follow the feed for its audience."""
 
     audience: str
     environment: str
     owner: str
     workloads: tuple[WorkloadSelector, ...] = ()
+    keys: tuple[dict[str, Any], ...] = ()
     resources: dict[str, ResourceType] = {}
 
 
@@ -105,6 +140,7 @@ class AgentRecord(_Record, frozen=True):
     purpose: str = ""
     environment: str = ""
     workloads: tuple[WorkloadSelector, ...] = ()
+    keys: tuple[dict[str, Any], ...] = ()
     tasks: tuple[str, ...] = ()
     default_task: str | None = None
     ends: datetime.date | None = None

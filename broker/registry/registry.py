@@ -7,17 +7,13 @@ from typing import NamedTuple
 import msgspec
 
 from broker.errors import InvalidScope, InvalidTarget, NotFound, UnauthorizedClient
+from broker.registry.agents import Agent, AgentIndex
 from broker.registry.records import Action, AgentRecord, Content, OperatorRecord, ResourceType, Service, TaskType
-from broker.workload import Workload
+from broker.workload import PRIVATE_KEY, Workload, key_workload
 from scopes.keys import TOKEN_ALGORITHMS, Jwk, KeySet, VerificationKey, thumbprint
 from scopes.scope import Scope, ScopePattern
 
-
-class Agent(NamedTuple):
-    """A registered workload with an owner, by name."""
-
-    name: str
-    record: AgentRecord
+__all__ = ["Agent", "Entry", "Registry"]
 
 
 class Entry(NamedTuple):
@@ -37,13 +33,11 @@ class Registry:
         self.content = content
         self.canonical = canonical or msgspec.json.encode(content, order="sorted")
         self._patterns = {name: tuple(map(ScopePattern.parse, task.scopes)) for name, task in content.tasks.items()}
-        selectors = [
-            (selector, Agent(name, record)) for name, record in content.agents.items() for selector in record.workloads
-        ]
-        self._by_workload = {selector.spiffe: agent for selector, agent in selectors}
-        self._by_prefix = [(selector, agent) for selector, agent in selectors if selector.spiffe.endswith("/*")]
+        self._agents = AgentIndex(Agent(name, record) for name, record in content.agents.items())
         self._service_names = {service.audience: name for name, service in content.services.items()}
         self._operator_keys = {name: _key_set(operator.keys) for name, operator in content.operators.items()}
+        signers: list[tuple[str, AgentRecord | Service]] = [*content.agents.items(), *content.services.items()]
+        self._workload_keys = {name: _key_set(record.keys) for name, record in signers if record.keys}
 
     @property
     def digest(self) -> str:
@@ -59,8 +53,17 @@ class Registry:
 
     def find_agent(self, workload: Workload) -> Agent | None:
         """Return the one agent whose workload this is, if there is one."""
-        exact = self._by_workload.get(workload.id)
-        return exact or next((agent for selector, agent in self._by_prefix if selector.matches(workload)), None)
+        return self._agents.find(workload)
+
+    def is_of_service(self, workload: Workload, name: str) -> bool:
+        """Tell whether the workload is one of the service, by a selector or by a key; the service has to be there."""
+        service = self.content.services[name]
+        signs = bool(service.keys) and workload.source == PRIVATE_KEY and workload.id == key_workload(name)
+        return signs or any(selector.matches(workload) for selector in service.workloads)
+
+    def workload_keys(self, name: str) -> KeySet:
+        """Return the keys that sign for an agent or a service; none for one that has none, or is not there."""
+        return self._workload_keys.get(name, KeySet())
 
     def agent(self, name: str) -> Agent:
         """Return the agent; raise `NotFound`."""

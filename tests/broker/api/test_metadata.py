@@ -17,7 +17,10 @@ async def test_the_server_describes_itself(shared: Front) -> None:
         "jwks_uri": f"{ISSUER}/oauth/jwks.json",
         "grant_types_supported": ["client_credentials"],
         "response_types_supported": [],
-        "token_endpoint_auth_methods_supported": ["spiffe_jwt"],
+        "token_endpoint_auth_methods_supported": ["spiffe_jwt", "private_key_jwt"],
+        "token_endpoint_auth_signing_alg_values_supported": [
+            *("ES256", "ES384", "ES512", "EdDSA", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"),
+        ],
         "authorization_details_types_supported": ["agent_broker_scope"],
         "dpop_signing_alg_values_supported": ["ES256", "ES384", "EdDSA", "PS256", "RS256"],
     }

@@ -73,8 +73,13 @@ READ_TICKET = "crm:ticket/4711#read[subject]"
 
 
 def operators(*named: tuple[str, str]) -> str:
-    """Write operators with a role each; their key is an example that signs nothing."""
-    return "".join(catalogue.OPERATOR.replace("jane", name).replace('"admin"', f'"{role}"') for name, role in named)
+    """Write operators with a role and a key each."""
+    return "".join(
+        catalogue.OPERATOR.replace("jane", name)
+        .replace('"admin"', f'"{role}"')
+        .replace(catalogue.KEY, catalogue.toml_key(catalogue.key_of(name)))
+        for name, role in named
+    )
 
 
 def registry(folder: Path, text: str = REGISTRY) -> Registry:

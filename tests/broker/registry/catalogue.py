@@ -1,10 +1,15 @@
 """A small registry to change in one place, and how to read it from files."""
 
+import hashlib
 from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
 
 from broker.errors import ConfigurationError
 from broker.registry import files
 from broker.registry.registry import Registry
+from scopes.keys import SigningKey
 
 SERVICE = """
 [services.crm]
@@ -47,6 +52,19 @@ y = "x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0" }]
 """
 """The key is the example of RFC 7515, appendix A.3: nothing is signed with it."""
 WHOLE = SERVICE + TASK + AGENT + OPERATOR
+KEY = OPERATOR[OPERATOR.index("{ kty") : OPERATOR.index(" }]") + 2]
+
+
+def key_of(name: str) -> SigningKey:
+    """Return a key that is always the same for the name, so that texts with it are too."""
+    secret = int.from_bytes(hashlib.sha256(name.encode()).digest()) >> 1
+    return SigningKey(ECAlgorithm.to_jwk(ec.derive_private_key(secret, ec.SECP256R1()), as_dict=True))
+
+
+def toml_key(key: SigningKey) -> str:
+    """Write a public key as the registry has it."""
+    members = ", ".join(f'{member} = "{key.public_jwk[member]}"' for member in ("kty", "crv", "x", "y"))
+    return f"{{ {members} }}"
 
 
 def load(folder: Path, *texts: str) -> Registry:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker.registry.catalogue import AGENT, OPERATOR, SERVICE, TASK, WHOLE, load, problems
+from tests.broker.registry.catalogue import AGENT, KEY, OPERATOR, SERVICE, TASK, WHOLE, key_of, load, problems, toml_key
 
 OTHER_AGENT = AGENT.replace("agents.bot", "agents.other")
 NAME_RULE = "a name is a small letter and at most 62 of a-z, 0-9, _ and -"
@@ -118,8 +118,8 @@ def changed(old: str, new: str) -> str:
         ),
         pytest.param(
             '"spiffe://prod/service/crm"',
-            '"spiffe://prod/*"',
-            "services.crm.workloads: 'spiffe://prod/*' is not a SPIFFE id with a path, nor one followed by /*",
+            '"spiffe://other/*"',
+            "services.crm.workloads: 'spiffe://other/*' is not a SPIFFE id with a path, nor one followed by /*",
             id="a whole trust domain as a service's workload",
         ),
         pytest.param(
@@ -236,9 +236,6 @@ def test_an_agent_that_claims_a_workload_twice_is_refused(tmp_path: Path) -> Non
     assert problem.startswith("agents.bot.workloads: 'spiffe://prod/ns/*' also matches")
 
 
-KEY = OPERATOR[OPERATOR.index("{ kty") : OPERATOR.index(" }]") + 2]
-
-
 @pytest.mark.parametrize(
     "key",
     [
@@ -279,3 +276,121 @@ def test_problems_of_every_kind_are_named_in_one_run(tmp_path: Path) -> None:
 def test_the_example_has_no_problem(tmp_path: Path) -> None:
     assert problems(tmp_path, WHOLE) == []
     assert load(tmp_path, WHOLE).operator("jane") is not None
+
+
+def with_keys(text: str, *names: str) -> str:
+    """Put keys into the last record of a text."""
+    return text.rstrip("\n") + f"\nkeys = [{', '.join(toml_key(key_of(name)) for name in names)}]\n"
+
+
+KEYED = with_keys(AGENT, "bot", "bot again")
+PLAIN_SERVICE = '[services.plain]\naudience = "https://plain.test"\nenvironment = "prod"\nowner = "a"\n'
+
+
+def test_an_agent_may_sign_with_keys_of_its_own(tmp_path: Path) -> None:
+    assert problems(tmp_path, SERVICE, TASK, KEYED, OPERATOR, with_keys(PLAIN_SERVICE, "plain")) == []
+
+
+@pytest.mark.parametrize(
+    ("texts", "problem"),
+    [
+        pytest.param(
+            [KEYED, with_keys(OTHER_AGENT.replace("sa/bot", "sa/other"), "bot again")],
+            "agents.other.keys: holds a key of agents.bot; a key belongs to one name",
+            id="two agents",
+        ),
+        pytest.param(
+            [KEYED, OPERATOR.replace(KEY, toml_key(key_of("bot")))],
+            "operators.jane.keys: holds a key of agents.bot; a key belongs to one name",
+            id="an agent and an operator",
+        ),
+        pytest.param(
+            [OPERATOR, OPERATOR.replace("jane", "joe")],
+            "operators.joe.keys: holds a key of operators.jane; a key belongs to one name",
+            id="two operators",
+        ),
+        pytest.param(
+            [KEYED, with_keys(PLAIN_SERVICE, "bot")],
+            "services.plain.keys: holds a key of agents.bot; a key belongs to one name",
+            id="an agent and a service",
+        ),
+    ],
+)
+def test_one_key_signs_for_one_name(tmp_path: Path, texts: list[str], problem: str) -> None:
+    """Who signed would depend on what the assertion says of itself."""
+    assert problems(tmp_path, SERVICE, TASK, *texts) == [problem]
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        pytest.param([AGENT, OPERATOR.replace("jane", "bot")], id="an agent and an operator"),
+        pytest.param([KEYED, with_keys(PLAIN_SERVICE.replace("plain", "bot"), "plain")], id="an agent and a service that sign"),
+        pytest.param([OPERATOR, with_keys(PLAIN_SERVICE.replace("plain", "jane"), "plain")], id="an operator and a service"),
+    ],
+)
+def test_one_name_signs_for_one_of_them(tmp_path: Path, texts: list[str]) -> None:
+    (problem,) = problems(tmp_path, SERVICE, TASK, *texts)
+    assert problem.endswith("give one of them another name")
+
+
+def test_a_service_without_keys_may_have_the_name_of_an_agent(tmp_path: Path) -> None:
+    assert problems(tmp_path, SERVICE, TASK, KEYED, PLAIN_SERVICE.replace("plain", "bot")) == []
+
+
+def test_a_workload_of_a_service_and_an_agent_is_refused(tmp_path: Path) -> None:
+    shared = AGENT.replace("spiffe://prod/ns/support/sa/bot", "spiffe://prod/service/*")
+    assert problems(tmp_path, SERVICE, TASK, shared) == [
+        "agents.bot.workloads: 'spiffe://prod/service/*' also matches 'spiffe://prod/service/crm' of services.crm"
+    ]
+
+
+SPIFFE = '{ spiffe = "spiffe://prod/ns/support/sa/bot" }'
+
+
+@pytest.mark.parametrize(
+    ("selector", "said"),
+    [
+        ("{ }", "a selector is { spiffe = … } or { oidc = …, claims = { … } }"),
+        ('{ spiffe = "spiffe://prod/a", oidc = "github", claims = { sub = "x" } }', "a selector is { spiffe = … }"),
+        ('{ oidc = "github" }', "demands no claims"),
+        ('{ oidc = "github", claims = { } }', "demands no claims"),
+        ('{ oidc = "github", claims = { sub = "repo:acme/*" } }', "none is empty or a pattern"),
+        ('{ oidc = "github", claims = { sub = "" } }', "none is empty or a pattern"),
+        ('{ oidc = "github", claims = { "" = "x" } }', "none is empty or a pattern"),
+        ('{ spiffe = "spiffe://prod/a", claims = { sub = "x" } }', "go with oidc"),
+        ('{ spiffe = "spiffe://prod/a", names_may_be_reused = true }', "go with oidc"),
+    ],
+)
+def test_a_selector_says_whom_it_means_exactly(tmp_path: Path, selector: str, said: str) -> None:
+    """TRAPS 10: no pattern, and never everybody of an issuer."""
+    (problem,) = problems(tmp_path, SERVICE, TASK, AGENT.replace(SPIFFE, selector))
+    assert problem.startswith("agents.bot.workloads: ")
+    assert said in problem
+
+
+def of_github(**claims: str) -> str:
+    members = ", ".join(f'{name} = "{value}"' for name, value in claims.items())
+    return f'{{ oidc = "github", claims = {{ {members} }} }}'
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "overlap"),
+    [
+        (of_github(sub="a"), of_github(sub="a"), True),
+        (of_github(sub="a"), of_github(sub="b"), False),
+        (of_github(sub="a"), of_github(ref="b"), True),
+        (of_github(sub="a", ref="b"), of_github(sub="a"), True),
+        (of_github(sub="a", ref="b"), of_github(sub="a", ref="c"), False),
+        (of_github(sub="a"), of_github(sub="a").replace("github", "gitlab"), False),
+        (of_github(sub="a"), SPIFFE, False),
+    ],
+)
+def test_claims_overlap_unless_one_is_demanded_with_different_values(
+    tmp_path: Path, one: str, other: str, overlap: bool
+) -> None:
+    """TRAPS 9 and 25: one token could be both."""
+    texts = [AGENT.replace(SPIFFE, one), OTHER_AGENT.replace(SPIFFE, other)]
+    found = problems(tmp_path, SERVICE, TASK, *texts)
+    assert bool(found) is overlap
+    assert all("also matches" in problem and "of agents.other" in problem for problem in found)

@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 from broker.errors import ConfigurationError
 from broker.registry import files
 from broker.registry.registry import Registry
-from tests.broker.registry.catalogue import AGENT, OPERATOR, SERVICE, TASK, WHOLE, load, problems
+from tests.broker.registry.catalogue import AGENT, KEY, OPERATOR, SERVICE, TASK, WHOLE, key_of, load, problems, toml_key
 
 PARTS = [SERVICE, TASK, AGENT, OPERATOR]
 MORE = [
     SERVICE.replace("crm", "archive"),
     TASK.replace("tasks.summarise", "tasks.another"),
     AGENT.replace("agents.bot", "agents.another").replace("sa/bot", "sa/another"),
-    OPERATOR.replace("operators.jane", "operators.amy"),
+    OPERATOR.replace("operators.jane", "operators.amy").replace(KEY, toml_key(key_of("amy"))),
 ]
 """A second record of every kind, which sorts before the first."""
 

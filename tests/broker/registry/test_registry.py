@@ -6,8 +6,9 @@ import pytest
 
 from broker.errors import InvalidScope, InvalidTarget, NotFound, UnauthorizedClient
 from broker.registry.registry import Registry
+from broker.workload import Workload
 from scopes.scope import Scope
-from tests.broker.registry.catalogue import AGENT, WHOLE, load
+from tests.broker.registry.catalogue import AGENT, WHOLE, key_of, load, toml_key
 from tests.broker.world import proven
 
 POOL = AGENT.replace("agents.bot", "agents.pool").replace("ns/support/sa/bot", "pods/*")
@@ -91,3 +92,65 @@ def test_the_catalogue_knows_what_it_says_of_a_scope(registry: Registry) -> None
 def test_the_catalogue_refuses_what_it_does_not_know(registry: Registry, scope: str, error: type[Exception]) -> None:
     with pytest.raises(error):
         registry.entry(Scope.parse(scope))
+
+
+CI = AGENT.replace("agents.bot", "agents.ci").replace(
+    'spiffe = "spiffe://prod/ns/support/sa/bot"',
+    'oidc = "github", claims = { repository_id = "74", ref = "refs/heads/main" }',
+)
+SIGNS = AGENT.replace("agents.bot", "agents.laptop").replace('[{ spiffe = "spiffe://prod/ns/support/sa/bot" }]', "[]")
+
+
+def token_of(trust: str = "github", **claims: str) -> Workload:
+    return Workload(f"{trust}:repo", 0, source="oidc", claims=claims)
+
+
+def test_a_workload_of_an_issuer_is_the_agent_that_its_claims_say(tmp_path: Path) -> None:
+    registry = load(tmp_path, WHOLE, CI)
+    good = {"repository_id": "74", "ref": "refs/heads/main", "actor": "jane"}
+    assert registry.agent_of(token_of(**good)).name == "ci"
+    for other in ({"ref": "refs/heads/mai"}, {"ref": "refs/heads/main2"}, {"repository_id": "740"}, {"repository_id": ""}):
+        assert registry.find_agent(token_of(**{**good, **other})) is None
+    assert registry.find_agent(token_of(ref="refs/heads/main")) is None
+    assert registry.find_agent(token_of("gitlab", **good)) is None
+    assert registry.find_agent(token_of(**good)._replace(source="jwt-svid")) is None
+
+
+def test_the_subject_of_a_token_is_never_taken_for_a_spiffe_id(tmp_path: Path) -> None:
+    """TRAPS 9: who issues tokens chooses what stands in them."""
+    registry = load(tmp_path, WHOLE, POOL)
+    for id in ("spiffe://prod/ns/support/sa/bot", "spiffe://prod/pods/a", "spiffe://prod/service/crm"):
+        workload = Workload(id, 0, source="oidc", claims={"sub": id})
+        assert registry.find_agent(workload) is None
+        assert not registry.is_of_service(workload, "crm")
+
+
+def test_who_signs_with_a_key_is_the_agent_of_that_name(tmp_path: Path) -> None:
+    signs = SIGNS.rstrip("\n") + f"\nkeys = [{toml_key(key_of('laptop'))}]\n"
+    registry = load(tmp_path, WHOLE, signs)
+    workload = Workload("private-key:laptop", 0, source="private-key")
+    assert registry.agent_of(workload).name == "laptop"
+    assert registry.find_agent(workload._replace(source="oidc")) is None
+    assert registry.find_agent(workload._replace(id="private-key:bot")) is None
+    assert len(registry.workload_keys("laptop")) == 1
+    assert [len(registry.workload_keys(name)) for name in ("bot", "jane", "nobody", "")] == [0, 0, 0, 0]
+
+
+def test_a_workload_is_one_of_a_service_by_selector_or_by_key(tmp_path: Path) -> None:
+    service = f'[services.kb]\naudience = "https://kb"\nenvironment = "prod"\nowner = "a"\nkeys = [{toml_key(key_of("kb"))}]\n'
+    registry = load(tmp_path, WHOLE, service)
+    signed = Workload("private-key:kb", 0, source="private-key")
+    assert registry.is_of_service(signed, "kb")
+    assert not registry.is_of_service(signed, "crm")
+    assert not registry.is_of_service(signed._replace(source="oidc"), "kb")
+    assert not registry.is_of_service(signed._replace(id="private-key:crm"), "crm")
+    assert registry.is_of_service(proven("spiffe://prod/service/crm"), "crm")
+    assert not registry.is_of_service(proven("spiffe://prod/service/crm"), "kb")
+
+
+def test_an_agent_shows_what_it_is_known_by(tmp_path: Path) -> None:
+    signs = CI.rstrip("\n") + f"\nkeys = [{toml_key(key_of('ci'))}]\n"
+    assert load(tmp_path, WHOLE, signs).agent("ci").workloads == (
+        "github: ref=refs/heads/main repository_id=74",
+        f"private-key:ci/{key_of('ci').kid}",
+    )
