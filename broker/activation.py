@@ -91,8 +91,15 @@ class Activation:
                 await self._record(id)
 
     async def _record(self, id: str) -> None:
-        await self._audit.append_encoded(*self._owed[id])
-        del self._owed[id]
+        # Taken out first, for the job that looks after what is owed may come by meanwhile.
+        owed = self._owed.pop(id, None)
+        if owed is None:
+            return
+        try:
+            await self._audit.append_encoded(*owed)
+        except BaseException:  # whatever it was: the record is owed still
+            self._owed[id] = owed
+            raise
 
     async def workers(self) -> list[Worker]:
         """Return every worker of every replica, with what it works by."""

@@ -29,6 +29,7 @@ COMMANDS = {
     "reduce": Place("broker.cli.reduction:reduce", "Reduce the access of an agent, an instance, a service or everything."),
     "restore": Place("broker.cli.reduction:restore", "Lift a reduction."),
     "reduction": Place("broker.cli.reduction:app", "Look at what is reduced."),
+    "activate": Place("broker.cli.activate:activate", "Put registry and policies into force, for all workers at once."),
     "stuck": Place("broker.cli.stuck:stuck", "List what was to end and is not known to have ended."),
     "agent": Place("broker.cli.agent:app", "Look at the registered agents."),
     "audit": Place("broker.cli.audit:app", "Read what happened."),

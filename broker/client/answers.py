@@ -226,6 +226,48 @@ class VerifierList(_Answer, frozen=True):
     verifiers: tuple[VerifierRecord, ...]
 
 
+class Change(_Answer, frozen=True):
+    """What a configuration changes: a record or policy, and whether it is `added`, `removed` or `changed`."""
+
+    what: str
+    name: str
+    how: str
+
+
+class ActivationRecord(_Answer, frozen=True):
+    """What came of an activation; without a place where it was only tried."""
+
+    digest: str
+    new: bool
+    changes: tuple[Change, ...]
+    epoch: str | None = None
+    seq: int | None = None
+
+
+class WorkerRecord(_Answer, frozen=True):
+    """A worker of any replica; `state` is `current`, `behind` or `silent`."""
+
+    id: str
+    silent_ms: int
+    state: str
+
+
+class ConfigurationRecord(_Answer, frozen=True):
+    """What is in force, and how the worker that was asked stands to it. `since` is milliseconds."""
+
+    digest: str | None
+    files: str
+    file_problems: tuple[str, ...]
+    problem: str
+    workers: tuple[WorkerRecord, ...]
+    id: str | None = None
+    epoch: str | None = None
+    seq: int | None = None
+    since: int | None = None
+    by: str | None = None
+    said: str | None = None
+
+
 class AuditRecord(_Answer, frozen=True, omit_defaults=True):
     """One audit record. `time` is milliseconds; `said` is what somebody wrote, and not to be believed."""
 

@@ -8,10 +8,12 @@ from urllib.parse import quote
 import msgspec
 
 from broker.client.answers import (
+    ActivationRecord,
     AgentChange,
     AgentPage,
     AgentRecord,
     AuditPage,
+    ConfigurationRecord,
     LeasePage,
     LeaseRecord,
     Reduced,
@@ -132,6 +134,15 @@ class Operator:
     def agent(self, name: str) -> AgentRecord:
         """Return one agent, with how many leases it holds."""
         return self._ask("GET", f"/v1/agents/{_segment(name)}", AgentRecord)
+
+    def activate(self, files: Mapping[str, Mapping[str, str]], *, reason: str, dry_run: bool = False) -> ActivationRecord:
+        """Put a configuration into force for all workers; `files` are the texts of `registry` and `policies` by name."""
+        body = {"registry": dict(files["registry"]), "policies": dict(files["policies"]), "reason": reason, "dry_run": dry_run}
+        return self._ask("POST", "/v1/activations", ActivationRecord, json=body)
+
+    def configuration(self) -> ConfigurationRecord:
+        """Return what is in force, and which workers decide by it."""
+        return self._ask("GET", "/v1/configuration", ConfigurationRecord)
 
     def audit(self, cursor: str = "") -> AuditPage:
         """Return the records after the cursor, oldest first: a page of them, none where there are no more."""

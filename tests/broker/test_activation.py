@@ -312,6 +312,33 @@ async def test_an_activation_whose_answer_was_lost_is_recorded_once_it_is_known(
     assert [version for version, _, _ in await recorded_of(world, "configuration.activated")] == [digest(world)]
 
 
+async def test_a_record_that_is_being_written_is_written_by_nobody_else(world: World, monkeypatch) -> None:
+    activation, keep = world.broker.activation, world.broker.adoption.keep
+
+    def keep_while_the_job_comes_by(activated: Activated) -> None:
+        keep(activated)
+        world.follow()
+        asyncio.run_coroutine_threadsafe(activation.record_owed(), loop).result(10)
+
+    loop = asyncio.get_running_loop()
+    monkeypatch.setattr(world.broker.adoption, "keep", keep_while_the_job_comes_by)
+    await activate(world, extra=FORBID)
+    assert len(await recorded_of(world, "configuration.activated")) == 1
+
+
+async def test_a_record_that_could_not_be_written_is_owed(world: World, monkeypatch) -> None:
+    async def lost(*_):
+        raise Unavailable("lost")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(world.broker.audit, "append_encoded", lost)
+        with pytest.raises(Unavailable):
+            await activate(world, extra=FORBID)
+    world.follow()
+    await world.broker.activation.record_owed()
+    assert len(await recorded_of(world, "configuration.activated")) == 1
+
+
 async def test_where_it_cannot_be_kept_on_disk_nobody_is_told_that_it_is_done(world: World, monkeypatch) -> None:
     def full(*_):
         raise OSError(28, "no space left")

@@ -59,6 +59,11 @@ class Served:
         except httpx2.TransportError:
             return 0
 
+    def ready(self) -> dict[str, str]:
+        """Return what one of its workers says of itself."""
+        said: dict[str, str] = self._http.get(f"{self.url}/readyz").json()
+        return said
+
     def operate(self, *arguments: str, entered: str = "") -> Ran:
         """Run a command as the operator."""
         return run(*arguments, "--broker", self.url, "--operator-key", str(self.key), entered=entered)

@@ -1,19 +1,23 @@
 """`broker doctor`: what the live store is, and what to do next."""
 
+import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from broker import app, settings
+from broker.app import Broker
 from broker.cli import refusals
+from broker.feed.log import ACTIVE
 from broker.store import examination
 from broker.store.examination import Finding, examine
 from scopes.clock import SystemClock
 from tests.broker.cli.served import make
 from tests.broker.cli.typed import run
 from tests.broker.redis_server import RedisServer
-from tests.broker.world import World, redis_backend
+from tests.broker.world import ISSUER, World, redis_backend
 from tests.scopes.clocks import MovableClock
 
 
@@ -108,9 +112,13 @@ def test_replicas_are_compared_with_what_is_required(
     assert "problem" in ratings(folder, "replicas", refusals.REFUSED)
 
 
-async def test_the_epoch_and_the_workers_are_found(folder: Path, redis_server: RedisServer, tmp_path: Path) -> None:
+async def test_the_epoch_and_the_workers_are_found(
+    folder: Path, redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROKER_ISSUER", ISSUER)
     assert [ratings(folder, subject) for subject in ("epoch", "workers")] == [["warning"], ["warning"]]
     backend = redis_backend(redis_server.url)
+    shutil.copytree(folder / "keys", tmp_path / "world" / "keys")
     world = World(tmp_path / "world", backend)
     world.follow()
     world.follow()
@@ -119,6 +127,29 @@ async def test_the_epoch_and_the_workers_are_found(folder: Path, redis_server: R
     assert found["workers"][0]["found"] == "1 beating"
     redis_server.call("HSET", "ab:{feed}:epoch", "run_id", "another")
     assert ratings(folder, "epoch") == ["warning"]
+    await backend.close()
+
+
+async def test_what_is_in_force_is_compared_with_the_files_and_never_believed_unsigned(
+    folder: Path, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROKER_ISSUER", ISSUER)
+    assert findings(folder)["configuration"][0]["found"] == "none yet"
+    backend = redis_backend(redis_server.url)
+    configured = app.configure(settings.load(folder / "broker.toml"))
+    Broker(configured, backend.stores, clock=SystemClock()).follower.catch_up()
+    (found,) = findings(folder)["configuration"]
+    assert (found["rating"], configured.own.digest in found["found"]) == ("ok", True)
+    (folder / "policies" / "more.cedar").write_text('@id("more") forbid (principal is Agent, action, resource);')
+    (found,) = findings(folder)["configuration"]
+    assert (found["rating"], "broker activate" in found["advice"]) == ("warning", True)
+    (folder / "policies" / "more.cedar").write_text("permit")
+    (found,) = findings(folder, code=1)["files"]
+    assert str(folder / "policies" / "more.cedar") in found["found"]
+    (folder / "policies" / "more.cedar").unlink()
+    for change in (("HSET", ACTIVE, "digest", "another"), ("HDEL", ACTIVE, "text")):
+        redis_server.call(*change)
+        assert ratings(folder, "configuration", code=1) == ["problem"]
     await backend.close()
 
 
