@@ -32,11 +32,17 @@ PODS = ("a", "b")
 SERVICES = {CRM: "spiffe://development.test/service/crm", KB: "spiffe://development.test/service/kb"}
 """The workloads of each service begin with this; each verifier is one of its own, so that it can be told from the others."""
 
-_DRAFTS = """
-@id("drafts")
-permit (principal is Agent, action in Action::"draft", resource is Record)
+_POLICIES = """
+@id("reads-and-drafts")
+permit (principal is Agent, action in [Action::"read", Action::"draft"], resource is Record)
 when { principal.environment == resource.environment };
+
+@id("own-tasks")
+permit (principal is Agent, action in [Action::"task:show", Action::"task:end"], resource is Task)
+when { resource.agent == principal };
 """
+"""In the place of the starter policies for agents, which give drafts to holders of keys only: what is thrown here is faults."""
+
 _AUTHORITY = "authority.pem"
 # Nothing here speaks TLS, and to read every authority of this machine for each request would cost more than the request.
 NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -222,7 +228,7 @@ class Stage:
         self.folder, self.replicas_required = folder, replicas_required
         (folder / "logs").mkdir(parents=True)
         write_files(folder, registry=_registry())
-        (folder / "policies" / "drafts.cedar").write_text(_DRAFTS)
+        (folder / "policies" / "agents.cedar").write_text(_POLICIES)
         _write_authority(folder / _AUTHORITY)
         with_replicas = f"replicas_required = {replicas_required}\n"
         (folder / "broker.toml").write_text(with_replicas + (folder / "broker.toml").read_text())
