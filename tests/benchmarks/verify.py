@@ -15,13 +15,16 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from jwt.algorithms import ECAlgorithm
 
 from scopes import Verifier, jose
+from scopes import proof as proofs
 from scopes.claims import Claims
 from scopes.clock import SystemClock
+from scopes.keys import SigningKey
 from tests.scopes.issuer import Issuer
 from tests.scopes.tokens import AUDIENCE, RESOURCE, compact, header_of, members
 
 TOKENS = 1_000
 ROUNDS = 9
+_URL = "https://crm.example.com/tickets/4711"
 _TYPES: frozenset[str | None] = frozenset({"at+jwt"})
 
 
@@ -34,8 +37,8 @@ def main() -> None:
     show(*(list(figures) for figures in zip(*rounds, strict=True)))
 
 
-def one_round(issuer: Issuer, verifier: Verifier, number: int) -> tuple[float, float, float]:
-    """Return the seconds of a bare check, of a token never seen, and of one seen before."""
+def one_round(issuer: Issuer, verifier: Verifier, number: int) -> tuple[float, float, float, float]:
+    """Return the seconds of a bare check, of a token never seen, of one seen before, and of one with a proof of its key."""
     issuer.beat()
     now = SystemClock().now().wall // 1000
     names = [f"lse_{number}_{index}" for index in range(TOKENS)]
@@ -50,7 +53,22 @@ def one_round(issuer: Issuer, verifier: Verifier, number: int) -> tuple[float, f
         seconds_each(lambda: [check() for check in checks]),
         seconds_each(lambda: [verify(token) for token in tokens]),
         seconds_each(lambda: [verify(token) for token in tokens]),
+        with_proofs(issuer, verifier, number),
     )
+
+
+def with_proofs(issuer: Issuer, verifier: Verifier, number: int) -> float:
+    """Return the seconds of a token seen before that is bound to a key, and comes with a new proof each time."""
+    key, now = SigningKey.generate(), SystemClock().now().wall
+    claims = members(now=now // 1000, issuer=issuer.url, jti=f"lse_{number}", cnf={"jkt": key.kid})
+    token = compact(header_of(issuer.key), as_issued(claims), issuer.key)
+    made = [proofs.make(key, method="GET", url=_URL, now=now, token=token) for _ in range(TOKENS + 1)]
+
+    def verify(proof: str) -> None:
+        verifier.verify(token, action="read", resource=RESOURCE, proof=proof, method="GET", url=_URL)
+
+    verify(made.pop())
+    return seconds_each(lambda: [verify(proof) for proof in made])
 
 
 def as_issued(claims: dict[str, Any]) -> dict[str, Any]:
@@ -74,12 +92,22 @@ def seconds_each(work: Callable[[], object]) -> float:
     return (time.perf_counter() - start) / TOKENS
 
 
-def show(bare: list[float], new: list[float], seen: list[float]) -> None:
-    ratios = [ours / theirs for ours, theirs in zip(new, bare, strict=True)]
-    print(f"bare ES256 check   {min(bare) * 1e6:7.2f} µs  (median {statistics.median(bare) * 1e6:.2f})")
-    print(f"token never seen   {min(new) * 1e6:7.2f} µs  (median {statistics.median(new) * 1e6:.2f})")
+def show(bare: list[float], new: list[float], seen: list[float], proven: list[float]) -> None:
+    line("bare ES256 check", bare)
+    line("token never seen", new)
+    ratio(new, bare)
+    line("token seen before", seen)
+    line("with a proof", proven)
+    ratio(proven, bare)
+
+
+def line(name: str, seconds: list[float]) -> None:
+    print(f"{name:<18} {min(seconds) * 1e6:7.2f} µs  (median {statistics.median(seconds) * 1e6:.2f})")
+
+
+def ratio(ours: list[float], bare: list[float]) -> None:
+    ratios = [one / other for one, other in zip(ours, bare, strict=True)]
     print(f"  against the bare check: {min(ratios):.2f} × at best, {statistics.median(ratios):.2f} × in the median round")
-    print(f"token seen before  {min(seen) * 1e6:7.2f} µs  (median {statistics.median(seen) * 1e6:.2f})")
 
 
 if __name__ == "__main__":
