@@ -1,17 +1,20 @@
 """The composition root: settings in, application out. The only file that knows every class."""
 
 import asyncio
+import contextlib
 import fcntl
 import functools
+import itertools
 import signal
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO, TypeVar
 
 import fakeredis
 from litestar import Litestar
+from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 
@@ -37,6 +40,8 @@ from broker.api import (
     tasks,
     token,
 )
+from broker.api.metadata import MutualTls
+from broker.api.mutual_tls import Certificate, Listener
 from broker.audit import Audit
 from broker.callers import Callers
 from broker.endings import Endings
@@ -50,7 +55,15 @@ from broker.feed.follower import Follower
 from broker.feed.journal import Journal
 from broker.feed.log import Log
 from broker.feed.streams import Streams
-from broker.identity import BundleFile, Identities, JwtSvids, PrivateKeys, TrustDomain
+from broker.identity import (
+    BundleFile,
+    Identities,
+    Intermediates,
+    JwtSvids,
+    PrivateKeys,
+    TrustDomain,
+    X509Svids,
+)
 from broker.issuer import Issuer
 from broker.keys import Keys
 from broker.leases import Leases
@@ -115,6 +128,8 @@ class Configuration(NamedTuple):
     own: OwnFiles
     keys: Keys
     trust_domains: tuple[TrustDomain, ...]
+    intermediates: Mapping[str, Intermediates]
+    listener: Listener | None = None
 
     @property
     def registry(self) -> Registry:
@@ -145,9 +160,25 @@ def configure(settings: Settings, *, may_differ: bool = False) -> Configuration:
     problems = [] if may_differ else list(own.problems)
     keys = _read(problems, Keys.load, settings.path(settings.keys))
     domains = tuple(_read(problems, _trust_domain, settings, source) for source in settings.trust.spiffe)
+    named = {source.trust_domain: source.intermediates for source in settings.trust.spiffe if source.intermediates is not None}
+    between = {name: _read(problems, Intermediates, settings.path(file)) for name, file in named.items()}
+    known = tuple(domain for domain in domains if domain is not None)
+    listener = _read(problems, _listener, settings, known) if settings.mtls_address is not None else None
     if problems or keys is None:
         raise ConfigurationError(problems)
-    return Configuration(settings, own, keys, tuple(domain for domain in domains if domain is not None))
+    intermediates = {name: found for name, found in between.items() if found is not None}
+    return Configuration(settings, own, keys, known, intermediates, listener)
+
+
+def _listener(settings: Settings, domains: tuple[TrustDomain, ...]) -> Listener:
+    """Prepare to listen with mutual TLS, for the workloads of all these domains."""
+    address, chain, key = settings.mtls_address, settings.tls_certificate, settings.tls_key
+    # The settings were refused if one of them were missing.
+    assert address is not None
+    assert chain is not None
+    assert key is not None
+    certificate = Certificate(settings.path(chain), settings.path(key))
+    return Listener(address, certificate, lambda: tuple(itertools.chain(*(one.bundle.x509_authorities for one in domains))))
 
 
 def _trust_domain(settings: Settings, source: SpiffeTrust) -> TrustDomain:
@@ -224,7 +255,7 @@ class Broker:
         self.scheduler = self._scheduler()
 
     @asynccontextmanager
-    async def running(self, _: Litestar) -> AsyncIterator[None]:
+    async def running(self, application: Litestar) -> AsyncIterator[None]:
         """Follow the feed and keep house for as long as the application runs."""
         self.adoption.start()
         self.follower.start()
@@ -232,7 +263,8 @@ class Broker:
         self.scheduler.start()
         try:
             with _when_told_to_stop(self.streams.close):
-                yield
+                async with self._mutual_tls(application):
+                    yield
         finally:
             self.scheduler.close()
             self.follower.close()
@@ -254,19 +286,27 @@ class Broker:
             openapi_config=None,
             request_max_body_size=token.MAX_BODY,
             logging_config=None,
+            state=State({"proxies": self.configuration.settings.proxies}),
         )
+
+    def _mutual_tls(self, application: Litestar) -> AbstractAsyncContextManager[None]:
+        listener = self.configuration.listener
+        return listener.serving(application) if listener is not None else contextlib.nullcontext()
 
     def _given(self) -> dict[str, Any]:
         names = "keys streams follower watch audit leases tasks active standing callers exchange endings revocation"
         names += " reduction lifecycle acknowledgements enforcement stuck_work possession adoption activation"
         settings = self.configuration.settings
         rooms = {name: getattr(self, name) for name in names.split()}
-        return {"issuer": settings.issuer, "anyone_follows": settings.anyone_follows, **rooms}
+        mutual_tls = MutualTls(bool(settings.mtls_listen or settings.proxies), settings.mtls_url)
+        return {"issuer": settings.issuer, "anyone_follows": settings.anyone_follows, "mutual_tls": mutual_tls, **rooms}
 
     def _identities(self) -> Identities:
         issuer, store = self.configuration.settings.issuer, self.stores.shared
+        domains, between = self.configuration.trust_domains, self.configuration.intermediates
         return Identities(
-            svids=JwtSvids(self.configuration.trust_domains, audience=issuer, clock=self.clock),
+            svids=JwtSvids(domains, audience=issuer, clock=self.clock),
+            certificates=X509Svids(domains, intermediates=between, clock=self.clock),
             private_keys=PrivateKeys(self._workload_keys, store=store, audience=issuer, clock=self.clock),
         )
 

@@ -154,6 +154,8 @@ class Exchange:
 
 def _agent_of(rules: Rules, workload: Workload, request: TokenRequest) -> Agent:
     agent = rules.registry.agent_of(workload)
+    if workload.source == "x509-svid" and request.client_id != workload.id:
+        raise InvalidClient("with a certificate alone, client_id has to be its SPIFFE id (RFC 8705 §2)")
     if request.client_id not in (None, agent.name, workload.id):
         raise InvalidClient("client_id is neither the agent's name nor its workload's id")
     return agent

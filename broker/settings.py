@@ -1,6 +1,7 @@
 """The broker's settings: `broker.toml` and the environment, read once at start, typed, and refused as a whole when wrong."""
 
 import ipaddress
+import itertools
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,8 @@ import msgspec
 from broker import toml_file
 from broker.errors import ConfigurationError
 from broker.identity.development import DEVELOPMENT_DOMAIN
+from scopes.client_certificate import TrustedProxy
+from scopes.errors import InvalidDocument
 
 DEFAULT_FILE = Path("broker.toml")
 CONFIG_VARIABLE = "BROKER_CONFIG"
@@ -29,12 +32,21 @@ class SpiffeTrust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     trust_domain: str
     bundle: str
+    intermediates: str | None = None
+
+
+class ProxyTrust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The addresses of proxies that end TLS, and the header in which they pass on the client's certificate."""
+
+    addresses: tuple[str, ...]
+    header: str
 
 
 class Trust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whose word on identity is believed."""
 
     spiffe: tuple[SpiffeTrust, ...] = ()
+    proxy: tuple[ProxyTrust, ...] = ()
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -45,6 +57,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     issuer: str = "http://127.0.0.1:8750"
     listen: str = "127.0.0.1:8750"
+    mtls_listen: str | None = None
     redis_url: str | None = None
     replicas_required: Annotated[int, msgspec.Meta(ge=0, le=16)] = 0
     registry: str = "registry"
@@ -74,8 +87,23 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     @property
     def address(self) -> tuple[str, int]:
         """The host and port to listen on."""
-        host, _, port = self.listen.rpartition(":")
-        return host.strip("[]"), int(port)
+        return _split(self.listen)
+
+    @property
+    def mtls_address(self) -> tuple[str, int] | None:
+        """The host and port to listen on with mutual TLS."""
+        return _split(self.mtls_listen) if self.mtls_listen is not None else None
+
+    @property
+    def mtls_url(self) -> str | None:
+        """Where clients reach that: the issuer's host, at the port for mutual TLS."""
+        issuer = _ISSUER.fullmatch(self.issuer)
+        return f"https://{issuer['host']}:{self.mtls_address[1]}" if issuer is not None and self.mtls_address else None
+
+    @property
+    def proxies(self) -> tuple[TrustedProxy, ...]:
+        """The proxies whose headers count; raises `InvalidDocument` for one that could be anybody."""
+        return tuple(TrustedProxy(proxy.addresses, proxy.header) for proxy in self.trust.proxy)
 
 
 def load(path: Path | None = None, *, environment: Mapping[str, str] = os.environ) -> Settings:
@@ -101,13 +129,15 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 
 def _problems(settings: Settings) -> Iterator[str]:
     yield from _addresses(settings)
+    yield from _mutual_tls(settings)
     yield from _trust(settings)
+    yield from _proxies(settings)
     if settings.replicas_required and settings.embedded:
         yield "replicas_required: the embedded store has no replicas; set redis_url"
 
 
 def _addresses(settings: Settings) -> Iterator[str]:
-    issuer, host = _ISSUER.fullmatch(settings.issuer), _listen_host(settings)
+    issuer, host = _ISSUER.fullmatch(settings.issuer), _host(settings.listen)
     if issuer is None:
         yield "issuer: has to be https://HOST without path and trailing slash"
     elif issuer["scheme"] == "http" and not is_loopback(issuer["host"]):
@@ -120,6 +150,27 @@ def _addresses(settings: Settings) -> Iterator[str]:
         yield "tls_certificate and tls_key go together"
 
 
+def _mutual_tls(settings: Settings) -> Iterator[str]:
+    if settings.mtls_listen is None:
+        return
+    if not _host(settings.mtls_listen):
+        yield "mtls_listen: has to be HOST:PORT"
+    elif settings.mtls_listen == settings.listen:
+        yield "mtls_listen: is where listen is; it needs a port of its own"
+    if settings.tls_certificate is None:
+        yield "mtls_listen: needs tls_certificate and tls_key"
+
+
+def _proxies(settings: Settings) -> Iterator[str]:
+    try:
+        networks = [network for proxy in settings.proxies for network in proxy.networks]
+    except InvalidDocument as error:
+        yield f"trust.proxy: {error}"
+        return
+    if any(one.version == other.version and one.overlaps(other) for one, other in itertools.combinations(networks, 2)):
+        yield "trust.proxy: names an address twice, so it would not be clear which header counts"
+
+
 def _trust(settings: Settings) -> Iterator[str]:
     domains = [source.trust_domain for source in settings.trust.spiffe]
     if not domains:
@@ -127,14 +178,20 @@ def _trust(settings: Settings) -> Iterator[str]:
     if len(set(domains)) != len(domains):
         yield "trust.spiffe: names a trust domain twice, so it would not be clear whose word counts"
     issuer = _ISSUER.fullmatch(settings.issuer)
-    local = issuer is not None and is_loopback(issuer["host"]) and is_loopback(_listen_host(settings))
+    local = issuer is not None and is_loopback(issuer["host"])
+    local = local and all(is_loopback(_host(listen)) for listen in (settings.listen, settings.mtls_listen) if listen)
     if DEVELOPMENT_DOMAIN in domains and not local:
         yield f"trust.spiffe: {DEVELOPMENT_DOMAIN} is for development; remove it where issuer or listen is not loopback"
 
 
-def _listen_host(settings: Settings) -> str:
-    """Return the host to listen on, empty where `listen` is not a host and a port."""
-    match = _LISTEN.fullmatch(settings.listen)
+def _split(listen: str) -> tuple[str, int]:
+    host, _, port = listen.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def _host(listen: str) -> str:
+    """Return the host to listen on, empty where the text is not a host and a port."""
+    match = _LISTEN.fullmatch(listen)
     return match["host"] if match is not None and int(match["port"]) <= _LARGEST_PORT else ""
 
 

@@ -6,6 +6,8 @@ from litestar import Request
 
 from broker.errors import InvalidClient, InvalidDpopProof
 from broker.identity import Presented
+from scopes import client_certificate
+from scopes.errors import InvalidDocument
 
 DPOP = "dpop"
 """The header that a proof comes in (RFC 9449 §4.1)."""
@@ -15,7 +17,16 @@ _BEARER = "bearer "
 
 def presented(request: Request[Any, Any, Any]) -> Presented:
     """Read what a request to a REST endpoint presents; raise `InvalidClient` for a scheme other than Bearer."""
-    return of_authorization(request.headers.get("authorization"))
+    return certified(request, of_authorization(request.headers.get("authorization")))
+
+
+def certified(request: Request[Any, Any, Any], presented: Presented) -> Presented:
+    """Add the certificate of the request, if there is one; raise `InvalidClient` where it is not clear which it is."""
+    try:
+        shown = client_certificate.shown(request.scope, request.app.state.proxies)
+    except InvalidDocument as error:
+        raise InvalidClient(f"the client's certificate cannot be read: {error}") from None
+    return presented._replace(unverified_chain=shown.unverified_chain, untrusted=shown.untrusted)
 
 
 def of_authorization(unverified_authorization: str | None) -> Presented:

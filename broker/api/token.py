@@ -9,7 +9,7 @@ from litestar import Request, Response, post
 from litestar.di import NamedDependency
 
 from broker.api import problems
-from broker.api.presented import DPOP, proof
+from broker.api.presented import DPOP, certified, proof
 from broker.errors import (
     BrokerError,
     InvalidAuthorizationDetails,
@@ -70,7 +70,7 @@ async def token(
 
 async def _answered(request: Request[Any, Any, Any], exchange: Exchange) -> Response[bytes]:
     asked = parse(await _form(request))._replace(idempotency_key=_idempotency_key(request))
-    shown = asked.presented._replace(unverified_proof=proof(request))
+    shown = certified(request, asked.presented)._replace(unverified_proof=proof(request))
     issued = await exchange(asked._replace(presented=shown))
     return Response(msgspec.json.encode(_answer(issued)), media_type="application/json", headers={"Cache-Control": "no-store"})
 
@@ -129,6 +129,9 @@ def _once(pairs: list[tuple[str, str]]) -> Parameters:
 
 
 def _presented(parameters: Parameters) -> Presented:
+    # Without an assertion the certificate of the connection has to do (RFC 8705 §2).
+    if not {"client_assertion", "client_assertion_type"} & parameters.keys():
+        return Presented()
     type = _ASSERTION_TYPES.get(parameters.get("client_assertion_type", ""))
     if type is None:
         raise InvalidClient(f"client_assertion_type has to be {JWT_SPIFFE} or {JWT_BEARER}")

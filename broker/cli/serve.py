@@ -56,7 +56,9 @@ def serve(
     configuration = app.configure(settings_file.load(config))
     settings = configuration.settings
     _check_store(settings, workers)
-    _check_address(settings)
+    _check_address("listen", settings.address)
+    if settings.mtls_address is not None:
+        _check_address("mtls_listen", settings.mtls_address)
     server = _server(settings, workers, log_level)
     server.on_startup(lambda: _announce(configuration, workers, as_json=as_json))
     server.serve()
@@ -77,16 +79,15 @@ def _check_store(settings: Settings, workers: int) -> None:
         output.say(f"warning: {error}")
 
 
-def _check_address(settings: Settings) -> None:
+def _check_address(setting: str, address: tuple[str, int]) -> None:
     # Workers share their port (SO_REUSEPORT), so a second broker would not fail there: it would take half of the requests.
-    host, port = settings.address
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
     with socket.socket(family) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            probe.bind(address)
         except OSError as error:
-            raise ConfigurationError([f"listen: cannot listen on {settings.listen}: {error.strerror}"]) from None
+            raise ConfigurationError([f"{setting}: cannot listen on {address[0]}:{address[1]}: {error.strerror}"]) from None
 
 
 def _server(settings: Settings, workers: int, log_level: str) -> Any:
@@ -134,6 +135,8 @@ def _say_when_it_listens(configuration: Configuration, workers: int, *, as_json:
         return
     loaded = f"agents: {len(configuration.registry.content.agents)}, policies: {len(configuration.policies.ids)}"
     output.say(f"Agent Broker listens on {url} (store: {store_of(settings)}, workers: {workers}, {loaded}).")
+    if settings.mtls_url is not None:
+        output.say(f"With mutual TLS it listens on {settings.mtls_listen}; clients reach that at {settings.mtls_url}.")
     if url != settings.issuer:
         output.say(f"Its name is {settings.issuer}: that is where agents and services have to reach it.")
 

@@ -7,15 +7,18 @@ from broker.identity.presented import AssertionType, Presented
 from broker.identity.private_key import PrivateKeys
 from broker.identity.spiffe import JwtSvids
 from broker.identity.trust_domain import TrustDomain
+from broker.identity.x509 import Intermediates, X509Svids
 
 __all__ = [
     "AssertionType",
     "BundleFile",
     "Identities",
+    "Intermediates",
     "JwtSvids",
     "Presented",
     "PrivateKeys",
     "TrustDomain",
     "UnverifiedNames",
+    "X509Svids",
     "unverified_names",
 ]

@@ -2,24 +2,42 @@
 
 from broker.errors import InvalidClient
 from broker.identity.claimed import unverified_names
-from broker.identity.presented import Presented
+from broker.identity.presented import AssertionType, Presented
 from broker.identity.private_key import PrivateKeys
 from broker.identity.spiffe import JwtSvids
+from broker.identity.x509 import X509Svids
 from broker.workload import Workload
 
 
 class Identities:
     """Authenticates workloads. What proves nothing, or could mean two things, is refused."""
 
-    def __init__(self, *, svids: JwtSvids, private_keys: PrivateKeys) -> None:
+    def __init__(self, *, svids: JwtSvids, certificates: X509Svids, private_keys: PrivateKeys) -> None:
         self._svids = svids
+        self._certificates = certificates
         self._private_keys = private_keys
 
     async def authenticate(self, presented: Presented) -> Workload:
         """Return the workload that was proven; raise `InvalidClient` where none was, `Unavailable` where nobody can say."""
-        unverified_assertion = presented.unverified_assertion
-        if unverified_assertion is None:
-            raise InvalidClient("prove who you are: send your assertion")
-        if presented.type == "jwt-spiffe" or (presented.type is None and unverified_names(unverified_assertion).is_spiffe):
+        certified = self._certificates.authenticate(presented.unverified_chain) if presented.unverified_chain else None
+        if presented.unverified_assertion is not None:
+            return _bound(await self._asserted(presented.unverified_assertion, presented.type), certified)
+        if certified is not None:
+            return certified
+        if presented.untrusted:
+            raise InvalidClient(f"{presented.untrusted} counts from trusted proxies only, and this is none")
+        raise InvalidClient("prove who you are: send your assertion, or use mutual TLS")
+
+    async def _asserted(self, unverified_assertion: str, type: AssertionType | None) -> Workload:
+        if type == "jwt-spiffe" or (type is None and unverified_names(unverified_assertion).is_spiffe):
             return self._svids.authenticate(unverified_assertion)
         return await self._private_keys.authenticate(unverified_assertion)
+
+
+def _bound(workload: Workload, certified: Workload | None) -> Workload:
+    """Return the workload that an assertion proves, with the certificate it came with (RFC 8705 §4)."""
+    if certified is None:
+        return workload
+    if certified.id != workload.id:
+        raise InvalidClient("the assertion and the certificate are of different workloads")
+    return workload._replace(certificate=certified.certificate, expires=min(workload.expires, certified.expires))

@@ -8,7 +8,7 @@ import datetime
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -17,6 +17,8 @@ from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from broker.errors import ConfigurationError, InvalidClient
+from broker.identity.bundle import Bundle
+from broker.identity.trust_domain import TrustDomain
 from broker.spiffe_id import trust_domain
 from broker.workload import Workload
 from scopes.client_certificate import MAX_CERTIFICATES, Chain, thumbprint
@@ -35,24 +37,6 @@ MAX_REMEMBERED = 10_000
 
 _BROKEN = (ValueError, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType, UnsupportedAlgorithm)
 """What the library raises for bytes that are not a certificate, or one that nobody could mean."""
-
-
-class Authorities(Protocol):
-    """Whose signatures make a workload of the domain."""
-
-    @property
-    def x509_authorities(self) -> tuple[x509.Certificate, ...]:
-        """Its certificate authorities; none, if it has no X.509-SVIDs."""
-
-
-class Domain(Protocol):
-    """A trust domain as it is seen here."""
-
-    name: str
-
-    @property
-    def bundle(self) -> Authorities:
-        """The authorities in force; another object when they have changed."""
 
 
 class Intermediates:
@@ -92,7 +76,7 @@ class _Verified(NamedTuple):
     """A workload, by whose authorities, and the moments between which every certificate of its path is good (ms)."""
 
     workload: Workload
-    bundle: Authorities
+    bundle: Bundle
     start: int
     end: int
 
@@ -100,7 +84,9 @@ class _Verified(NamedTuple):
 class X509Svids:
     """Authenticates workloads by their X.509-SVIDs. That the caller holds the private key, the TLS handshake has shown."""
 
-    def __init__(self, trust_domains: Iterable[Domain], *, intermediates: Mapping[str, Intermediates], clock: Clock) -> None:
+    def __init__(
+        self, trust_domains: Iterable[TrustDomain], *, intermediates: Mapping[str, Intermediates], clock: Clock
+    ) -> None:
         """Believe these domains; `intermediates` are by the name of their domain."""
         self._trust_domains = {domain.name: domain for domain in trust_domains}
         self._intermediates = intermediates
@@ -136,7 +122,12 @@ class X509Svids:
         _check_leaf(leaf)
         bundle, known = domain.bundle, self._intermediates.get(domain.name)
         between += known.certificates if known is not None else ()
-        path = _path(leaf, between, bundle.x509_authorities, now)
+        try:
+            path = _path(leaf, between, bundle.x509_authorities, now)
+        except InvalidDocument:
+            # The domain may have begun to sign with a new authority.
+            domain.source.wake()
+            raise
         end = _milliseconds(leaf.not_valid_after_utc) // 1000
         workload = Workload(id, end, "x509-svid", certificate=thumbprint(unverified_chain[0]))
         return _Verified(

@@ -171,6 +171,53 @@ def test_what_cannot_be_served_is_refused(tmp_path: Path, text: str, problem: st
     assert problem in found
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('mtls_listen = "127.0.0.1:8443"\n', "mtls_listen: needs tls_certificate and tls_key"),
+        (TLS + 'mtls_listen = "8443"\n', "mtls_listen: has to be HOST:PORT"),
+        (TLS + 'mtls_listen = "127.0.0.1:99999"\n', "mtls_listen: has to be HOST:PORT"),
+        (TLS + 'mtls_listen = "127.0.0.1:8750"\n', "mtls_listen: is where listen is; it needs a port of its own"),
+    ],
+)
+def test_mutual_tls_that_cannot_be_served_is_refused(tmp_path: Path, text: str, problem: str) -> None:
+    assert problems_of(tmp_path, text) == [problem]
+
+
+def test_mutual_tls_is_reached_at_the_host_of_the_issuer(tmp_path: Path) -> None:
+    loaded = load(tmp_path, TLS + 'issuer = "https://broker.example.com:444"\nmtls_listen = "[::1]:8443"\n')
+    assert (loaded.mtls_address, loaded.mtls_url) == (("::1", 8443), "https://broker.example.com:8443")
+    assert (load(tmp_path).mtls_address, load(tmp_path).mtls_url) == (None, None)
+
+
+def proxy(addresses: str, header: str = "ssl-client-cert") -> str:
+    return f'[[trust.proxy]]\naddresses = {addresses}\nheader = "{header}"\n'
+
+
+def test_proxies_are_named_with_their_addresses_and_their_header(tmp_path: Path) -> None:
+    found = proxy('["10.0.0.7", "2001:db8::/32"]') + proxy('["10.0.0.8"]', "x-forwarded-client-cert")
+    one, other = load(tmp_path, trust=TRUST + found).proxies
+    assert (one.header, one.trusts("10.0.0.7"), one.trusts("10.0.0.8")) == ("ssl-client-cert", True, False)
+    assert (other.header, other.trusts("10.0.0.8")) == ("x-forwarded-client-cert", True)
+    assert load(tmp_path).proxies == ()
+
+
+@pytest.mark.parametrize(
+    ("found", "problem"),
+    [
+        (proxy("[]"), "names no address"),
+        (proxy('["0.0.0.0/0"]'), "is everybody"),
+        (proxy('["proxy.internal"]'), "neither an address nor a network"),
+        (proxy('["10.0.0.7"]', "Ssl Client Cert"), "not the name of a header"),
+        (proxy('["10.0.0.7"]') + proxy('["10.0.0.0/8"]', "x-forwarded-client-cert"), "names an address twice"),
+    ],
+)
+def test_a_proxy_that_could_be_anybody_is_refused(tmp_path: Path, found: str, problem: str) -> None:
+    (refused,) = problems_of(tmp_path, trust=TRUST + found)
+    assert refused.startswith("trust.proxy: ")
+    assert problem in refused
+
+
 @pytest.mark.parametrize("value", ["0", "3601", "-1", "sixty", ""])
 def test_a_life_out_of_range_is_refused_from_the_environment_too(tmp_path: Path, value: str) -> None:
     (found,) = problems_of(tmp_path, BROKER_MAX_TTL=value)
@@ -194,8 +241,9 @@ def test_a_trust_domain_twice_is_refused(tmp_path: Path) -> None:
         'issuer = "https://broker.example.com"\n',
         f'listen = "0.0.0.0:443"\n{TLS}',
         f'issuer = "https://broker.example.com"\nlisten = "0.0.0.0:443"\n{TLS}',
+        f'mtls_listen = "0.0.0.0:8443"\n{TLS}',
     ],
-    ids=["a public issuer", "a public address", "both"],
+    ids=["a public issuer", "a public address", "both", "a public address for mutual TLS"],
 )
 def test_the_development_domain_is_refused_beside_production_settings(tmp_path: Path, text: str) -> None:
     """Whoever can read its key folder can be any workload (`STYLE.md` 6)."""

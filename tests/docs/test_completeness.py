@@ -18,7 +18,7 @@ from broker.leases import Settled
 from broker.policy import schema
 from broker.registry import records
 from broker.selector import Selector
-from broker.settings import PREFIX, Settings, SpiffeTrust
+from broker.settings import PREFIX, ProxyTrust, Settings, SpiffeTrust
 from broker.tasks import Declaration
 from scopes import Grant, Verifier
 from scopes.errors import ScopesError, VerificationError
@@ -63,8 +63,10 @@ def test_every_setting_is_described_with_its_variable_and_default() -> None:
     assert {name: described[name][2].strip("`") for name in defaults(Settings)} == defaults(Settings)
 
 
-def test_every_key_of_a_trust_domain_is_described() -> None:
-    assert codes(section(page("operate/configuration.md"), "`[[trust.spiffe]]`")) == set(SpiffeTrust.__struct_fields__)
+@pytest.mark.parametrize(("heading", "struct"), [("`[[trust.spiffe]]`", SpiffeTrust), ("`[[trust.proxy]]`", ProxyTrust)])
+def test_every_key_of_whom_is_trusted_is_described(heading: str, struct: Any) -> None:
+    described = {cells[0].strip("`") for cells in rows(section(page("operate/configuration.md"), heading))} - {"key"}
+    assert described == set(struct.__struct_fields__)
 
 
 @pytest.mark.parametrize("heading", REGISTRY_SECTIONS)

@@ -3,7 +3,7 @@
 import datetime
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 from cryptography import x509
@@ -11,6 +11,9 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from broker.errors import ConfigurationError, InvalidClient
+from broker.identity import TrustDomain
+from broker.identity.bundle import Bundle
+from broker.identity.trust_domain import BundleState
 from broker.identity.x509 import MAX_CERTIFICATE, MAX_INTERMEDIATES, Intermediates, X509Svids
 from broker.workload import Workload
 from scopes.client_certificate import MAX_CERTIFICATES, thumbprint
@@ -25,24 +28,35 @@ PROD, STAGE, STRANGER = authority("prod"), authority("stage"), authority("prod")
 MIDDLE = authority("middle", PROD)
 
 
-class Bundle(NamedTuple):
-    x509_authorities: tuple[x509.Certificate, ...]
+class Held:
+    """Where a domain's bundle comes from: whatever the test says."""
 
+    state = BundleState("a test", 0.0)
 
-class Domain:
-    def __init__(self, name: str, *authorities: Made) -> None:
-        self.name = name
+    def __init__(self, *authorities: Made) -> None:
+        self.woken = 0
         self.hold(*authorities)
 
     def hold(self, *authorities: Made) -> None:
-        self.bundle = Bundle(tuple(made.certificate for made in authorities))
+        self.bundle = Bundle(x509_authorities=tuple(made.certificate for made in authorities))
+
+    def start(self) -> None: ...
+
+    def wake(self) -> None:
+        self.woken += 1
+
+    def close(self) -> None: ...
 
 
 class Domains:
     def __init__(self) -> None:
         self.clock = StillClock()
-        self.prod, self.stage = Domain("prod", PROD), Domain("stage", STAGE)
-        self.identity = X509Svids((self.prod, self.stage), intermediates={}, clock=self.clock)
+        self.prod, self.stage = Held(PROD), Held(STAGE)
+        self.identity = self.believing()
+
+    def believing(self, **intermediates: Intermediates) -> X509Svids:
+        domains = TrustDomain("prod", self.prod), TrustDomain("stage", self.stage)
+        return X509Svids(domains, intermediates=intermediates, clock=self.clock)
 
     def authenticate(self, *chain: Made) -> Workload:
         return self.identity.authenticate(tuple(made.der for made in chain))
@@ -228,6 +242,14 @@ def test_the_trust_store_of_the_system_counts_for_nothing(domains: Domains, tmp_
         domains.authenticate(leaf(STRANGER, BOT))
 
 
+def test_an_authority_that_is_not_known_has_the_bundle_looked_at_again(domains: Domains) -> None:
+    domains.authenticate(leaf(PROD, BOT))
+    assert domains.prod.woken == 0
+    with pytest.raises(InvalidClient):
+        domains.authenticate(leaf(STRANGER, BOT))
+    assert (domains.prod.woken, domains.stage.woken) == (1, 0)
+
+
 # What was verified once is looked at again
 
 
@@ -286,7 +308,7 @@ def test_what_is_remembered_is_bounded(domains: Domains, monkeypatch: pytest.Mon
 
 
 def with_intermediates(domains: Domains, file: Path) -> X509Svids:
-    return X509Svids((domains.prod,), intermediates={"prod": Intermediates(file)}, clock=domains.clock)
+    return domains.believing(prod=Intermediates(file))
 
 
 def test_a_leaf_alone_is_accepted_where_its_intermediate_is_known(domains: Domains, tmp_path: Path) -> None:
