@@ -1,6 +1,7 @@
 """A broker as it runs: a process of its own that serves HTTP on loopback, beside others on the same Redis."""
 
 import os
+import ssl
 import subprocess
 import sys
 import threading
@@ -19,9 +20,13 @@ _PATIENCE = 1_500
 class Replica:
     """One `broker serve`, with the configuration that it shares with the others."""
 
-    def __init__(self, folder: Path, *, workers: int = 1, port: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, workers: int = 1, port: int | None = None, trusted: ssl.SSLContext | None = None
+    ) -> None:
+        """Start it; with its own certificate where there are authorities to be `trusted` for it."""
         self.port = port or free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"https://localhost:{self.port}" if trusted is not None else f"http://127.0.0.1:{self.port}"
+        self._trusted = trusted
         self._log = (folder / f"{self.port}.log").open("wb")
         options = ["--config", str(folder / "broker.toml"), "--listen", f"127.0.0.1:{self.port}", "--workers", str(workers)]
         self._process = subprocess.Popen(
@@ -74,6 +79,6 @@ class Replica:
 
     def _is_ready(self) -> bool:
         try:
-            return httpx2.get(f"{self.url}/readyz", timeout=5).status_code == httpx2.codes.OK
+            return httpx2.get(f"{self.url}/readyz", timeout=5, verify=self._trusted or True).status_code == httpx2.codes.OK
         except httpx2.HTTPError:
             return False
