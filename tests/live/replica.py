@@ -63,6 +63,11 @@ class Replica:
             f"{self.url}/v1/revocations", json=body, headers={"Authorization": f"Bearer {assertion}"}, timeout=10
         )
 
+    def change(self, assertion: str, verb: str, agent: str = "support-bot") -> httpx2.Response:
+        """Suspend, resume or retire an agent as an operator does."""
+        headers = {"Authorization": f"Bearer {assertion}"}
+        return httpx2.post(f"{self.url}/v1/agents/{agent}/{verb}", json={"reason": "a test"}, headers=headers, timeout=10)
+
     def jwks(self) -> bytes:
         """Return what is published for anybody who verifies."""
         return httpx2.get(f"{self.url}/oauth/jwks.json", timeout=10).content

@@ -111,6 +111,44 @@ def test_a_store_that_is_killed_and_comes_back_empty_voids_every_token_everywher
     assert len({verifier.picture.epoch for verifier in verifiers}) == 1
 
 
+def test_a_suspended_agent_stays_so_when_the_store_is_killed_and_comes_back_empty(
+    site: Site, verifiers: tuple[Verifier, Verifier]
+) -> None:
+    """TRAPS 21c, from end to end: at once at every verifier and replica, over the loss, until it is resumed."""
+    issued = fresh_token(site, 0)
+    for verifier in verifiers:
+        accepted(verifier, issued)
+    assert site.replicas[0].change(site.operator(), "suspend").status_code == 202
+    for verifier in verifiers:
+        assert milliseconds_until_revoked(verifier, issued) < PATIENCE
+    suspended_everywhere(site)
+    site.server.kill()
+    site.server.start()
+    for replica in site.replicas:
+        replica.wait_until_ready()
+    suspended_everywhere(site)
+    resumed = site.replicas[1].change(site.operator(), "resume")
+    assert (resumed.status_code, resumed.json()["was"]) == (202, "suspended")
+    for verifier in verifiers:
+        accepted(verifier, fresh_token(site, 1))
+        assert isinstance(refusal(verifier, issued), Revoked)
+
+
+def suspended_everywhere(site: Site) -> None:
+    """Ask until every worker of every replica has heard of the store again; nobody gives anything."""
+    pause, patience = threading.Event(), PATIENCE // 100
+    for replica in site.replicas:
+        refused = 0
+        while refused < 10:
+            answer = replica.token(site.svid())
+            assert answer.status_code in (400, 503), answer.text
+            refused += answer.status_code == 400
+            assert answer.status_code == 503 or answer.json()["reason"] == "agent_suspended"
+            patience -= 1
+            assert patience
+            pause.wait(0.1 if answer.status_code == 503 else 0.01)
+
+
 def fresh_token(site: Site, replica: int) -> str:
     """Ask until a worker answers whose connection to the store has come back, and whose epoch is open."""
     pause = threading.Event()

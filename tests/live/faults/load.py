@@ -116,25 +116,31 @@ class Operators:
 
     def __init__(self, caller: Caller, referee: Referee, chance: random.Random) -> None:
         self._caller, self._referee, self._chance = caller, referee, chance
-        self._reduced = False
+        self._reduced = ""
         self._unconfirmed: deque[tuple[str, Revocation]] = deque(maxlen=_MOST_UNCONFIRMED)
 
     def change_reduction(self, broker: BrokerProcess) -> None:
-        """Reduce the agent that this happens to, or restore it."""
+        """Reduce or suspend the agent that this happens to, or let it go on."""
         asked = boot()
-        to = "none" if self._reduced else self._chance.choice(("paused", "read-only"))
+        to = self._chance.choice(("paused", "read-only", "suspended"))
         if self._reduced:
             self._referee.restored(REDUCED, asked)
-        answer = self._post(
-            f"{broker.url}/v1/reductions", {"selector": {"agent": REDUCED}, "to": to, "reason": "a fault is near"}
-        )
+        answer = self._stop(broker, self._reduced or to, is_over=bool(self._reduced))
         if answer.status_code != httpx2.codes.ACCEPTED:
             return
         if not self._reduced:
-            told, kind = answer.json(), "agent" if to == "paused" else "drafts"
+            told, kind = answer.json(), "drafts" if to == "read-only" else "agent"
             revocation = Revocation(kind, REDUCED, asked, boot(), (told["epoch"], told["seq"]))
             self._referee.reduced(Reduction(to, REDUCED, boot()), revocation)
-        self._reduced = not self._reduced
+        self._reduced = "" if self._reduced else to
+
+    def _stop(self, broker: BrokerProcess, to: str, *, is_over: bool) -> httpx2.Response:
+        body: dict[str, Any] = {"reason": "a fault is near"}
+        if to == "suspended":
+            return self._post(f"{broker.url}/v1/agents/{REDUCED}/{'resume' if is_over else 'suspend'}", body)
+        return self._post(
+            f"{broker.url}/v1/reductions", {"selector": {"agent": REDUCED}, "to": "none" if is_over else to, **body}
+        )
 
     def act(self, broker: BrokerProcess) -> None:
         """Take away something that is out."""

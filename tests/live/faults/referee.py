@@ -94,7 +94,7 @@ class Reduction(msgspec.Struct):
 
         One that came after somebody had asked to restore may have waited for that in front of a slow worker.
         """
-        beyond = self.to == "paused" or token.action == "draft"
+        beyond = self.to != "read-only" or token.action == "draft"
         return token.agent == self.agent and beyond and self.since <= token.asked and token.received <= self.until
 
 
