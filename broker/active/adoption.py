@@ -165,7 +165,8 @@ class Adoption:
             self.latest, self.bundle, self.content, self.problem = wanted, bundle, content, ""
         self.keep_at_hand(content)
         metrics.show_configuration(bundle.digest, instead_of=bundle.previous)
-        _LOG.info("configuration %s is in force", bundle.digest)
+        # The first one of all is what the files say, which is nothing to tell.
+        _LOG.log(logging.INFO if bundle.previous else logging.DEBUG, "configuration %s is in force", bundle.digest)
 
     def _refuse(self, wanted: Activated, error: ConfigurationError) -> None:
         problem = f"{wanted.id}: {error}"

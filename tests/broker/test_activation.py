@@ -240,7 +240,8 @@ async def test_to_try_changes_nothing_and_says_what_would(world: World) -> None:
     assert (done.place, done.is_new) == (None, True)
     world.follow()
     assert digest(world) == before
-    removed = [("policy", id, "removed") for id in ("environments-never-cross", "own-tasks", "read-inside-own-environment")]
+    ids = ("environments-never-cross", "own-tasks", "proof-above-read", "read-inside-own-environment")
+    removed = [("policy", id, "removed") for id in ids]
     assert sorted(done.changes) == sorted([("agent", "other-bot", "changed"), ("policy", "nothing-goes", "added"), *removed])
 
 

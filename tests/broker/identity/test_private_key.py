@@ -129,7 +129,7 @@ async def test_an_assertion_is_accepted_once_on_all_workers(world: World, backen
     """TRAPS 7."""
     connected = neighbour_of(backend)
     try:
-        workers = [world, World(world.folder, connected, clock=world.clock)]
+        workers = [world, signing_world(world.folder, connected, clock=world.clock)]
         shown = Presented(assertion(world), "jwt-bearer")
         asked = (worker.broker.identities.authenticate(shown) for worker in workers * 5)
         answers = await asyncio.gather(*asked, return_exceptions=True)
