@@ -37,7 +37,7 @@ class Certificates:
         (folder / "server.key").write_bytes(server.key_pem)
         (folder / "clients.pem").write_bytes(self.root.pem)
         (folder / "middle.pem").write_bytes(self.middle.pem)
-        self._made = 0
+        self.made = 0
 
     def trusted(self) -> ssl.SSLContext:
         """Believe the server, and show nothing."""
@@ -46,8 +46,8 @@ class Certificates:
     def identity(self, workload: str = BOT, *, issuer: Made | None = None) -> Identity:
         """Make a workload's certificate, below the intermediate unless said otherwise."""
         chain = (svid_of(issuer or self.middle, workload), *(() if issuer is not None else (self.middle,)))
-        self._made += 1
-        certificate, key = self.files(self._made)
+        self.made += 1
+        certificate, key = self.files(self.made)
         certificate.write_bytes(b"".join(one.pem for one in chain))
         key.write_bytes(chain[0].key_pem)
         context = self.trusted()
