@@ -1,6 +1,7 @@
 """Reads reviewed TOML into frozen types: every problem is named by file, key and nearest valid name."""
 
 import difflib
+import functools
 import tomllib
 import typing
 from collections.abc import Iterable, Mapping
@@ -51,7 +52,7 @@ def convert(value: Any, type: type[T], *, where: str) -> T:
 def unknown_keys(value: Any, type: Any, where: str) -> Iterable[str]:
     """Name every key that the type does not have, with the nearest one it has."""
     if isinstance(value, Mapping) and _is_struct(type):
-        hints = typing.get_type_hints(type)
+        hints = _hints_of(type)
         for key, member in value.items():
             if key not in hints:
                 yield f"{where}: unknown key {key!r}{nearest(key, hints)}"
@@ -69,6 +70,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """Return ` (did you mean …?)` for the nearest known name, or nothing where none is near."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+# Asked for each record of thousands, and found out anew each time.
+_hints_of = functools.cache(typing.get_type_hints)
 
 
 def _is_struct(type: Any) -> bool:

@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from itertools import combinations, product
 from typing import Any
 
 import msgspec
 
+from broker.registry.overlaps import overlapping
 from broker.registry.records import Content, ResourceType, Service, WorkloadSelector
 from broker.spiffe_id import is_spiffe_id
 from broker.toml_file import nearest
@@ -127,9 +127,12 @@ def _overlaps(content: Content) -> Iterator[str]:
     """Yield workloads of an agent that are another's too, or a service's: an identity belongs to one (`TRAPS.md` 9, 25)."""
     agents = [(f"agents.{name}", selector) for name, agent in content.agents.items() for selector in agent.workloads]
     services = [(f"services.{name}", selector) for name, service in content.services.items() for selector in service.workloads]
-    for (name, selector), (other_name, other) in (*combinations(agents, 2), *product(agents, services)):
-        if selector.overlaps(other):
-            yield f"{name}.workloads: {selector.text!r} also matches {other.text!r} of {other_name}"
+    everybody = [*agents, *services]
+    for one, other in overlapping([selector for _, selector in everybody]):
+        # Two services may share a workload; in this order, the second of a pair is a service where only one is.
+        if one < len(agents):
+            (name, selector), (other_name, also) = everybody[one], everybody[other]
+            yield f"{name}.workloads: {selector.text!r} also matches {also.text!r} of {other_name}"
 
 
 def _selectors(selectors: tuple[WorkloadSelector, ...], where: str) -> Iterator[str]:
