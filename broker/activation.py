@@ -141,7 +141,9 @@ class Activation:
     async def _put_into_force(self, content: Validated, *, said: str, by: str) -> tuple[Committed, bool]:
         """Return where the content came into force, and whether it did so now."""
         epoch, before = self._follower.standpoint().picture.epoch, self._follower.activated
-        if before is None or before.id != self._adoption.in_force or before.digest != content.digest:
+        is_as_wanted = before is not None and before.id == self._adoption.in_force and before.digest == content.digest
+        # One that a key signed that was revoked since is signed anew: workers that start do not believe it.
+        if before is None or not is_as_wanted or not self._adoption.is_believed:
             known = before.id if before is not None else ""
             return await self._commit(content, epoch, known, said=said, by=by), True
         # Again, for whoever put it into force may have come to its end before.

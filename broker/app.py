@@ -30,6 +30,7 @@ from broker.api import (
     configuration,
     feed,
     health,
+    keys,
     leases,
     metadata,
     metrics,
@@ -65,7 +66,7 @@ from broker.identity import (
     X509Svids,
 )
 from broker.issuer import Issuer
-from broker.keys import Keys
+from broker.keys import FolderCustody, KeyFolder, Keys
 from broker.leases import Leases
 from broker.lifecycle import Lifecycle
 from broker.operators import Operators
@@ -75,6 +76,7 @@ from broker.possession import Nonces, Possession
 from broker.reduction import Reduction
 from broker.registry.registry import Registry
 from broker.revocation import Revocation
+from broker.rotation import Rotation
 from broker.scheduler import Scheduler
 from broker.settings import Settings, SpiffeTrust
 from broker.settling import Settling
@@ -100,6 +102,8 @@ _HANDLERS: list[Any] = [
     revocations.show,
     reductions.reduce,
     reductions.list_reductions,
+    keys.list_keys,
+    keys.rotate,
     stuck.list_stuck,
     agents.list_agents,
     agents.show,
@@ -126,7 +130,7 @@ class Configuration(NamedTuple):
 
     settings: Settings
     own: OwnFiles
-    keys: Keys
+    keys: KeyFolder
     trust_domains: tuple[TrustDomain, ...]
     intermediates: Mapping[str, Intermediates]
     listener: Listener | None = None
@@ -158,7 +162,7 @@ def configure(settings: Settings, *, may_differ: bool = False) -> Configuration:
     """
     own = OwnFiles(Folders(settings.path(settings.registry), settings.path(settings.policies)))
     problems = [] if may_differ else list(own.problems)
-    keys = _read(problems, Keys.load, settings.path(settings.keys))
+    keys = _read(problems, KeyFolder.load, settings.path(settings.keys), settings_file.key_passphrase(settings))
     domains = tuple(_read(problems, _trust_domain, settings, source) for source in settings.trust.spiffe)
     named = {source.trust_domain: source.intermediates for source in settings.trust.spiffe if source.intermediates is not None}
     between = {name: _read(problems, Intermediates, settings.path(file)) for name, file in named.items()}
@@ -209,10 +213,10 @@ class Broker:
 
     def __init__(self, configuration: Configuration, stores: Stores, *, clock: Clock) -> None:
         self.configuration, self.stores, self.clock = configuration, stores, clock
-        self.keys = configuration.keys
         self.active = Active()
         settings, store = configuration.settings, stores.shared
-        self.streams = Streams(issuer=settings.issuer, key=self.keys.feed)
+        self.keys = self._keys()
+        self.streams = Streams(issuer=settings.issuer, key=lambda: self.keys.feed)
         folder = settings.path(settings.keys)
         self.journal = Journal(folder / "journal")
         self.adoption = self._adoption(Mirror(folder / "configuration"))
@@ -223,6 +227,7 @@ class Broker:
             memory=EpochFile(folder / "epoch"),
             journal=self.journal,
             configurations=self.adoption,
+            on_beat=self.keys.catch_up,
         )
         self.log = Log(store)
         self.acknowledgements = Acknowledgements(store)
@@ -244,6 +249,7 @@ class Broker:
         self.revocation = self._revocation()
         self.reduction = self._reduction()
         self.lifecycle = self._lifecycle()
+        self.rotation = self._rotation()
         self.enforcement = Enforcement(
             acknowledgements=self.acknowledgements,
             active=self.active,
@@ -270,6 +276,7 @@ class Broker:
             self.follower.close()
             self.adoption.close()
             self.watch.close()
+            self.keys.close()
             await self.stores.shared.close()
 
     def application(self) -> Litestar:
@@ -295,7 +302,7 @@ class Broker:
 
     def _given(self) -> dict[str, Any]:
         names = "keys streams follower watch audit leases tasks active standing callers exchange endings revocation"
-        names += " reduction lifecycle acknowledgements enforcement stuck_work possession adoption activation"
+        names += " reduction lifecycle acknowledgements enforcement stuck_work possession adoption activation rotation"
         settings = self.configuration.settings
         rooms = {name: getattr(self, name) for name in names.split()}
         mutual_tls = MutualTls(bool(settings.mtls_listen or settings.proxies), settings.mtls_url)
@@ -312,6 +319,25 @@ class Broker:
 
     def _workload_keys(self, name: str) -> KeySet:
         return self.active.rules.registry.workload_keys(name)
+
+    def _keys(self) -> Keys:
+        folder = self.configuration.keys
+        return Keys(
+            folder,
+            custodies=[FolderCustody(folder.wrapping)],
+            store=self.stores.shared,
+            follower=self.stores.follower,
+            clock=self.clock,
+        )
+
+    def _rotation(self) -> Rotation:
+        return Rotation(
+            keys=self.keys,
+            revocation=self.revocation,
+            follower=self.follower,
+            audit=self.audit,
+            lifetime=self.configuration.settings.key_lifetime * 1000,
+        )
 
     def _operator_keys(self, name: str) -> KeySet:
         return self.active.rules.registry.operator_keys(name)
@@ -425,6 +451,7 @@ class Broker:
             settling=self.settling,
             issuer=self.issuer,
             activation=self.activation,
+            rotation=self.rotation,
         )
 
 

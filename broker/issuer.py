@@ -17,6 +17,7 @@ from scopes import jose
 from scopes.claims import TOKEN_TYPE, Actor, Claims, Confirmation, Detail, LeaseClaims, detail_of
 from scopes.clock import Clock
 from scopes.errors import InvalidDocument
+from scopes.keys import Signer
 from scopes.revocations import revocable
 from scopes.scope import Scope
 
@@ -67,13 +68,13 @@ class Issuer:
         is over meanwhile, `InvalidRequest` for a seed whose lease has ended, and `Unavailable` where something is not certain
         or was overtaken by a revocation.
         """
-        self._check_key(standpoint)
+        key = self._usable_key(standpoint)
         lease = self._new_lease(permit, standpoint, seed)
         try:
             written = await self._leases.issue(lease)
             claims = self._claims(permit, lease.id, written)
-            self._check_still_true(claims, permit, standpoint)
-            return self._signed(claims, permit)
+            self._check_still_true(claims, permit, standpoint, key)
+            return self._signed(claims, permit, key)
         except TaskClosed:
             raise InvalidGrant("the task has ended; declare another") from None
         except AgentEnded:
@@ -163,14 +164,16 @@ class Issuer:
             ),
         )
 
-    def _check_key(self, standpoint: Standpoint) -> None:
-        if standpoint.picture.has(f"key {self._keys.token.kid}"):
-            raise Unavailable("the key that signs tokens was revoked; an operator has to replace it", retry_after=30)
+    def _usable_key(self, standpoint: Standpoint) -> Signer:
+        key = self._keys.token
+        if standpoint.picture.has(f"key {key.kid}"):
+            raise Unavailable("the key that signs tokens was revoked; the next one signs within seconds", retry_after=2)
+        return key
 
-    def _check_still_true(self, claims: Claims, permit: Permit, standpoint: Standpoint) -> None:
+    def _check_still_true(self, claims: Claims, permit: Permit, standpoint: Standpoint, key: Signer) -> None:
         """Look at the picture once more: raise `Unavailable` if what was decided at the standpoint has been overtaken."""
         latest = self._follower.standpoint()
-        token = revocable(claims, permit.question.scope, self._keys.token.kid)
+        token = revocable(claims, permit.question.scope, key.kid)
         if latest.picture.epoch != claims.lease.epoch or self._store.run_id != standpoint.run_id:
             raise Unavailable("the store was lost or restarted meanwhile; ask again", retry_after=1)
         if latest.configuration != standpoint.configuration:
@@ -179,9 +182,9 @@ class Issuer:
         if latest.picture.ended_by(token) is not None:
             raise Unavailable("a revocation overtook this request; ask again", retry_after=1)
 
-    def _signed(self, claims: Claims, permit: Permit) -> Issued:
+    def _signed(self, claims: Claims, permit: Permit, key: Signer) -> Issued:
         payload = token_claims.encode(claims)
-        access_token = jose.write(payload, type=TOKEN_TYPE, key=self._keys.token)
+        access_token = jose.write(payload, type=TOKEN_TYPE, key=key)
         # What leaves is read back as a verifier will read it: a token no verifier would take is better not handed out.
         if not _says(payload, claims, permit.question.scope) or len(access_token) > jose.MAX_TOKEN_BYTES:
             raise Unavailable("the token does not say what was permitted, or is too long; nothing was issued")

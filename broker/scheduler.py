@@ -13,6 +13,7 @@ from broker.issuer import Issuer
 from broker.leases import Leases
 from broker.leases.leases import SWEEP
 from broker.revocation import Revocation
+from broker.rotation import Rotation
 from broker.settling import Settling
 from broker.store.shards import SHARDS
 from broker.tasks import Tasks
@@ -34,6 +35,7 @@ class Scheduler:
         settling: Settling,
         issuer: Issuer,
         activation: Activation,
+        rotation: Rotation,
     ) -> None:
         self._leases = leases
         self._tasks = tasks
@@ -42,6 +44,7 @@ class Scheduler:
         self._settling = settling
         self._issuer = issuer
         self._activation = activation
+        self._rotation = rotation
         self._scheduler = AsyncIOScheduler()
 
     def start(self) -> None:
@@ -55,6 +58,7 @@ class Scheduler:
             (self._issuer.finish_undoing, _OFTEN),
             (self._activation.look, _OFTEN),
             (self._activation.record_owed, _OFTEN),
+            (self._rotation.keep, _OFTEN),
             (self.forget, _SELDOM),
         ]
         for job, seconds in jobs:

@@ -24,7 +24,10 @@ PREFIX = "BROKER_"
 _ISSUER = re.compile(r"(?P<scheme>https?)://(?P<host>[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 _LISTEN = re.compile(r"(?P<host>[^\[\]:/\s]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]{1,5})")
 _LARGEST_PORT = 65535
-_NUMBERS = ("max_ttl", "replicas_required")
+_NUMBERS = ("max_ttl", "replicas_required", "key_lifetime")
+_KEY_PASSPHRASE = f"{PREFIX}KEY_PASSPHRASE"
+_SHORTEST_KEY_LIFE = 900  # a key is published for seven minutes before it signs, and is followed by one that is, too
+_LONGEST_KEY_LIFE = 10 * 365 * 24 * 3600
 
 
 class SpiffeTrust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -63,6 +66,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     registry: str = "registry"
     policies: str = "policies"
     keys: str = "keys"
+    key_lifetime: Annotated[int, msgspec.Meta(ge=0, le=_LONGEST_KEY_LIFE)] = 30 * 24 * 3600
+    key_passphrase_file: str | None = None
     trust: Trust = Trust()
     feed_access: Literal["workloads", "anyone"] | None = None
     max_ttl: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 900
@@ -121,6 +126,19 @@ def load(path: Path | None = None, *, environment: Mapping[str, str] = os.enviro
     return settings
 
 
+def key_passphrase(settings: Settings, *, environment: Mapping[str, str] = os.environ) -> bytes | None:
+    """Return the passphrase of the broker's keys, `None` without one; raise `ConfigurationError` if it is empty or unreadable.
+
+    The environment wins over the file, as it does everywhere. The end of a line in the file does not belong to it.
+    """
+    text = environment.get(_KEY_PASSPHRASE)
+    if text is None and settings.key_passphrase_file is not None:
+        text = toml_file.text_of(settings.path(settings.key_passphrase_file)).rstrip("\r\n")
+    if text == "":
+        raise ConfigurationError([f"the passphrase of the keys is empty; remove key_passphrase_file or {_KEY_PASSPHRASE}"])
+    return text.encode() if text is not None else None
+
+
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     names = {f"{PREFIX}{name.upper()}": name for name in Settings.__struct_fields__ if name not in ("trust", "folder")}
     found = {name: environment[variable] for variable, name in names.items() if variable in environment}
@@ -132,6 +150,8 @@ def _problems(settings: Settings) -> Iterator[str]:
     yield from _mutual_tls(settings)
     yield from _trust(settings)
     yield from _proxies(settings)
+    if 0 < settings.key_lifetime < _SHORTEST_KEY_LIFE:
+        yield f"key_lifetime: at least {_SHORTEST_KEY_LIFE} seconds, or 0 to rotate by hand only"
     if settings.replicas_required and settings.embedded:
         yield "replicas_required: the embedded store has no replicas; set redis_url"
 

@@ -14,7 +14,7 @@ import msgspec
 
 from scopes import strict_json
 from scopes.errors import InvalidDocument
-from scopes.keys import KeySet, SigningKey, VerificationKey, bare
+from scopes.keys import KeySet, Signer, VerificationKey, bare
 
 MAX_TOKEN_BYTES = 8 * 1024
 MAX_HEADER_BYTES = 2 * 1024
@@ -97,18 +97,18 @@ def read_self_signed(unverified_text: str | bytes, *, type: str, algorithms: fro
     return SelfSigned(parts.payload, key.kid)
 
 
-def write(payload: bytes, *, type: str, key: SigningKey) -> str:
+def write(payload: bytes, *, type: str, key: Signer) -> str:
     """Sign the payload and return the compact JWS."""
     return _signed(_header_segment(key.alg, type, key.kid), payload, key)
 
 
-def write_self_signed(payload: bytes, *, type: str, key: SigningKey) -> str:
+def write_self_signed(payload: bytes, *, type: str, key: Signer) -> str:
     """Sign the payload and return the compact JWS, with the public key in its header."""
     header = {"typ": type, "alg": key.alg, "jwk": bare(key.public_jwk)}
     return _signed(_encoded(msgspec.json.encode(header)), payload, key)
 
 
-def _signed(header: bytes, payload: bytes, key: SigningKey) -> str:
+def _signed(header: bytes, payload: bytes, key: Signer) -> str:
     signing_input = header + b"." + _encoded(payload)
     return (signing_input + b"." + _encoded(key.sign(signing_input))).decode()
 

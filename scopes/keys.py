@@ -6,7 +6,7 @@ Parsing a JWK and the primitives are PyJWT's; what PyJWT accepts and must not be
 import base64
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import jwt
 import msgspec
@@ -106,6 +106,25 @@ class VerificationKey:
     def verify(self, signature: bytes, data: bytes) -> bool:
         """Tell whether the signature over `data` was made with this key's private part."""
         return bool(self._algorithm.verify(data, self._key, signature))
+
+
+class Signer(Protocol):
+    """What signs under one algorithm: a key of this process, or one that never leaves the device it is in."""
+
+    @property
+    def alg(self) -> str:
+        """The one algorithm."""
+
+    @property
+    def kid(self) -> str:
+        """The key id that what is signed names."""
+
+    @property
+    def public_jwk(self) -> Jwk:
+        """The public part."""
+
+    def sign(self, data: bytes) -> bytes:
+        """Return the JWS signature over `data` (RFC 7518 §3)."""
 
 
 class SigningKey:

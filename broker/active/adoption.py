@@ -83,6 +83,14 @@ class Adoption:
         """The digest of what is in force here; empty for nothing."""
         return self.bundle.digest if self.bundle is not None else ""
 
+    @property
+    def is_believed(self) -> bool:
+        """Tell whether a worker that starts now would believe what is in force: not where a revoked key signed it."""
+        try:
+            return self.latest is not None and bool(self._verified(self.latest))
+        except ConfigurationError:
+            return False
+
     def first(self) -> Activated | None:
         """Return this replica's own files, signed, for a store in which nothing ever was in force."""
         return self.signed(self._own, origin="", said="the files of the first broker") if self._own is not None else None
@@ -152,7 +160,7 @@ class Adoption:
             _LOG.error("the configuration in force cannot be kept beside the keys: %s", error.strerror)
 
     def _verified(self, activated: Activated) -> Bundle:
-        keys = KeySet.parse(self._keys.feed_jwks, algorithms=TOKEN_ALGORITHMS)
+        keys = KeySet.parse(self._keys.known_feed_jwks, algorithms=TOKEN_ALGORITHMS)
         return bundles.verified(activated, keys=keys, issuer=self._issuer)
 
     def _swap(self, wanted: Activated, bundle: Bundle, content: Validated) -> None:

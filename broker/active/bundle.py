@@ -8,7 +8,7 @@ from broker.errors import ConfigurationError
 from broker.feed.activated import Activated
 from scopes import jose, strict_json
 from scopes.errors import InvalidDocument
-from scopes.keys import KeySet, SigningKey
+from scopes.keys import KeySet, Signer
 
 BUNDLE_TYPE = "configuration+jwt"
 
@@ -43,7 +43,7 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return content
 
 
-def signed(bundle: Bundle, *, key: SigningKey) -> Activated:
+def signed(bundle: Bundle, *, key: Signer) -> Activated:
     """Sign a bundle."""
     text = jose.write(msgspec.json.encode(bundle), type=BUNDLE_TYPE, key=key)
     return Activated(id=bundle.id, origin=bundle.origin, digest=bundle.digest, text=text)

@@ -7,9 +7,10 @@ import typer
 from broker import app
 from broker import settings as settings_file
 from broker.app import Configuration
-from broker.cli import output, refusals
+from broker.cli import output, refusals, times
 from broker.cli.options import DEFAULT_CONFIG, AsJson, Config
 from broker.errors import ConfigurationError
+from broker.keys import Use
 from broker.settings import Settings
 
 
@@ -46,9 +47,15 @@ def counts(configuration: Configuration) -> dict[str, str | int]:
         "operators": len(content.operators),
         "policies": len(configuration.policies.ids),
         "trust_domains": ", ".join(domain.name for domain in configuration.trust_domains),
-        "token_key": configuration.keys.token.kid,
-        "feed_key": configuration.keys.feed.kid,
+        "token_key": _signing(configuration, "token"),
+        "feed_key": _signing(configuration, "feed"),
     }
+
+
+def _signing(configuration: Configuration, use: Use) -> str:
+    """Name the key that signs as far as the folder knows."""
+    key = configuration.keys.record.signing(use, times.now() * 1000)
+    return key.kid if key is not None else "none"
 
 
 def store_of(settings: Settings) -> str:

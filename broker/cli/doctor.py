@@ -18,6 +18,7 @@ from broker.cli.options import DEFAULT_CONFIG, AsJson, Config
 from broker.errors import ConfigurationError
 from broker.feed.activated import Activated
 from broker.feed.log import ACTIVE
+from broker.keys import record as records
 from broker.settings import Settings
 from broker.store import masters
 from broker.store.examination import Finding, examine, examine_feed, rating_of
@@ -85,7 +86,7 @@ def _in_force(client: redis.Redis, configuration: Configuration) -> Finding:
     if not kept:
         return Finding("configuration", "warning", "none yet", "the first broker that starts puts its files into force")
     try:
-        keys = KeySet.parse(configuration.keys.feed_jwks, algorithms=TOKEN_ALGORITHMS)
+        keys = KeySet.parse(records.jwks(configuration.keys.record.known("feed")), algorithms=TOKEN_ALGORITHMS)
         bundle = bundles.verified(_activated(kept), keys=keys, issuer=configuration.settings.issuer)
     except ConfigurationError as error:
         advice = "nothing is issued by it: `broker activate` puts files into force where a broker still runs"

@@ -100,7 +100,7 @@ class _Made:
 
     def keys(self) -> None:
         folder = self._folder / "keys"
-        for path in (folder / keys.TOKEN_KEY, folder / keys.FEED_KEY, folder / FOLDER / development.BUNDLE):
+        for path in (*keys.files(folder), folder / FOLDER / development.BUNDLE):
             self._is_new(path)
         keys.create(folder)
         development.create(folder / FOLDER)

@@ -33,7 +33,7 @@ COMMANDS = {
     "stuck": Place("broker.cli.stuck:stuck", "List what was to end and is not known to have ended."),
     "agent": Place("broker.cli.agent:app", "Look at the registered agents."),
     "audit": Place("broker.cli.audit:app", "Read what happened."),
-    "key": Place("broker.cli.key:app", "Look at the keys that verify tokens and the feed."),
+    "key": Place("broker.cli.key:app", "Look at the broker's own keys, and rotate them."),
     "feed": Place("broker.cli.feed:app", "Watch what is taken away, and which verifiers have heard of it."),
     "policy": Place("broker.cli.policy:app", "Work on policies."),
     "development": Place("broker.cli.development:app", "Make identities of the development trust domain."),

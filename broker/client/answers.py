@@ -135,6 +135,34 @@ class Reduced(Committed, frozen=True):
     """A committed reduction, or the end of one."""
 
 
+class BrokerKey(_Answer, frozen=True):
+    """One of the broker's own keys. Times are milliseconds; `retires` and `forgets` are known once another follows it."""
+
+    kid: str
+    use: str
+    alg: str
+    kept: str
+    state: str
+    prepared: int
+    activates: int
+    retires: int | None = None
+    forgets: int | None = None
+
+
+class KeyList(_Answer, frozen=True):
+    """The broker's own keys, and the time by which their states are told."""
+
+    time: int
+    keys: tuple[BrokerKey, ...]
+
+
+class KeyRotated(_Answer, frozen=True):
+    """The key that signs, or will; `revocation` is the id of what ended the tokens of a revoked one."""
+
+    key: BrokerKey
+    revocation: str | None = None
+
+
 class ReductionRecord(_Answer, frozen=True):
     """A reduction in force. `said` is what an operator wrote."""
 

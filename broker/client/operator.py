@@ -14,6 +14,8 @@ from broker.client.answers import (
     AgentRecord,
     AuditPage,
     ConfigurationRecord,
+    KeyList,
+    KeyRotated,
     LeasePage,
     LeaseRecord,
     Reduced,
@@ -107,6 +109,18 @@ class Operator:
         """Stop an agent or one instance of it, or let it go on; `verb` is `suspend`, `resume` or `retire`."""
         body = {"reason": reason} if instance is None else {"reason": reason, "instance": instance}
         return self._ask("POST", f"/v1/agents/{_segment(name)}/{verb}", AgentChange, json=body)
+
+    def keys(self) -> KeyList:
+        """Return the broker's own keys, and where each stands in its life."""
+        return self._ask("GET", "/v1/keys", KeyList)
+
+    def rotate_key(self, use: str, *, reason: str, now: bool = False, revoke: str | None = None) -> KeyRotated:
+        """Have another key follow the one for `token` or `feed`: when it was published long enough, or `now`.
+
+        With `revoke` another takes that key's place at once, and every token it signed ends.
+        """
+        body = {"use": use, "reason": reason, "now": now, **({"revoke": revoke} if revoke is not None else {})}
+        return self._ask("POST", "/v1/keys/rotate", KeyRotated, json=body)
 
     def reductions(self) -> Iterator[ReductionRecord]:
         """Yield every reduction in force."""

@@ -5,6 +5,7 @@ read: a worker stopped for five seconds in between shows a picture that is five 
 """
 
 import logging
+from collections.abc import Callable
 
 import msgspec
 
@@ -63,12 +64,15 @@ class Follower:
         memory: EpochFile,
         journal: Journal,
         configurations: Configurations,
+        on_beat: Callable[[], None] = lambda: None,
     ) -> None:
+        """Prepare to follow; `on_beat` is called before every look at the log, and may raise `Unavailable`."""
         self._reader = LogReader(store)
         self._streams = streams
         self._clock = clock
         self._memory = memory
         self._journal = journal
+        self._on_beat = on_beat
         self._worker = ulid.new(clock.now().wall)
         self._known_epoch = memory.read()
         self.acts: Acts = acts.merged(journal.read().acts)
@@ -132,6 +136,8 @@ class Follower:
 
     def catch_up(self) -> None:
         """Read what is new, or everything where this worker does not know where it stands; raise `Unavailable`."""
+        # First, so that what is told of the log is signed with the key whose turn it is.
+        self._on_beat()
         if self._run_id:
             self._read_news()
         if not self._run_id:

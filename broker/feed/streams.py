@@ -12,7 +12,7 @@ import msgspec
 
 from broker.feed.event import NewEvent
 from scopes import jose
-from scopes.keys import SigningKey
+from scopes.keys import Signer
 from scopes.revocations import MESSAGE_TYPE, SNAPSHOT_TYPE, Message, Picture, Place, Snapshot
 
 HEARTBEAT = 800
@@ -53,7 +53,7 @@ class _Snapshot:
         self._text = ""
         self.picture = picture
 
-    def text(self, issuer: str, audience: str, key: SigningKey) -> str:
+    def text(self, issuer: str, audience: str, key: Signer) -> str:
         """Return it signed."""
         with self._lock:
             if not self._text:
@@ -61,7 +61,7 @@ class _Snapshot:
                 self._live = []
             return self._text
 
-    def _signed(self, issuer: str, audience: str, key: SigningKey) -> str:
+    def _signed(self, issuer: str, audience: str, key: Signer) -> str:
         picture = self.picture
         snapshot = Snapshot(
             iss=issuer,
@@ -78,11 +78,15 @@ class _Snapshot:
 
 
 class Streams:
-    """Every stream of one worker."""
+    """Every stream of one worker. `key` returns what signs now; when that changes, every stream ends and is begun anew.
 
-    def __init__(self, *, issuer: str, key: SigningKey) -> None:
+    Verifiers fetch the keys of the feed before each stream, so none meets a key that it could not know.
+    """
+
+    def __init__(self, *, issuer: str, key: Callable[[], Signer]) -> None:
         self._issuer = issuer
-        self._key = key
+        self._key_now = key
+        self._signer: Signer | None = None
         self._lock = threading.Lock()
         self._channels: dict[str, _Channel] = {}
         # In the order of the log.
@@ -97,10 +101,8 @@ class Streams:
         with self._lock:
             self.picture = picture
             self._keep(news)
-            for audience, channel in self._channels.items():
-                concerned = [live for live in news if live.event.concerns(audience)]
-                if concerned or picture.as_of - channel.as_of >= HEARTBEAT:
-                    self._send(audience, channel, concerned)
+            if self._channels:
+                self._tell_news(picture, news)
 
     def restart(self, picture: Picture, events: Iterable[LiveEvent]) -> None:
         """Show another history: every stream ends, and whoever comes back begins with its snapshot."""
@@ -118,15 +120,16 @@ class Streams:
     def join(self, audience: str, deliver: Deliver) -> bytes:
         """Begin a stream: return its first frame, the snapshot; `deliver` gets what follows, and an empty frame at its end."""
         with self._lock:
+            key = self._key()
             channel = self._channels.setdefault(audience, _Channel(self.picture))
             if channel.place.seq != self.picture.seq:
-                self._send(audience, channel, [])
+                self._send(audience, channel, [], key)
             snapshot = self._snapshot_of(channel)
             channel.listeners.add(deliver)
             if self._closed:
                 _tell(deliver, LEAVING, b"")
         # Signed with the lock let go: what is delivered meanwhile is read after this, and nobody's beat waits for a newcomer.
-        return _frame("snapshot", snapshot.text(self._issuer, audience, self._key))
+        return _frame("snapshot", snapshot.text(self._issuer, audience, key))
 
     def leave(self, audience: str, deliver: Deliver) -> None:
         """End a stream."""
@@ -140,8 +143,16 @@ class Streams:
     def snapshot(self, audience: str) -> str:
         """Return everything alive for an audience, signed."""
         with self._lock:
-            snapshot = _Snapshot(self.picture, list(self._live))
-        return snapshot.text(self._issuer, audience, self._key)
+            key, snapshot = self._key(), _Snapshot(self.picture, list(self._live))
+        return snapshot.text(self._issuer, audience, key)
+
+    def _key(self) -> Signer:
+        """Return what signs now; where it is another than before, every stream ends."""
+        key = self._key_now()
+        if self._signer is not None and key.kid != self._signer.kid:
+            self._end_all(LEAVING, b"")
+        self._signer = key
+        return key
 
     def _end_all(self, *last: bytes) -> None:
         for channel in self._channels.values():
@@ -149,7 +160,14 @@ class Streams:
                 _tell(deliver, *last)
         self._channels.clear()
 
-    def _send(self, audience: str, channel: _Channel, concerned: list[LiveEvent]) -> None:
+    def _tell_news(self, picture: Picture, news: list[LiveEvent]) -> None:
+        key = self._key()
+        for audience, channel in self._channels.items():
+            concerned = [live for live in news if live.event.concerns(audience)]
+            if concerned or picture.as_of - channel.as_of >= HEARTBEAT:
+                self._send(audience, channel, concerned, key)
+
+    def _send(self, audience: str, channel: _Channel, concerned: list[LiveEvent], key: Signer) -> None:
         picture = self.picture
         message = Message(
             iss=self._issuer,
@@ -161,7 +179,7 @@ class Streams:
             as_of=picture.as_of,
             events=tuple(live.event.numbered(live.seq) for live in concerned),
         )
-        frame = _frame("message", jose.write(msgspec.json.encode(message), type=MESSAGE_TYPE, key=self._key))
+        frame = _frame("message", jose.write(msgspec.json.encode(message), type=MESSAGE_TYPE, key=key))
         channel.place = Place(seq=picture.seq, id=picture.id)
         channel.as_of = picture.as_of
         for deliver in channel.listeners:

@@ -37,6 +37,7 @@ _OPERATIONS = """\
 action "watch", "revoke", "reduce", "restore", "audit:read" appliesTo { principal: [Operator], resource: [Fleet] };
 action "agent:suspend", "agent:resume", "agent:retire" appliesTo { principal: [Operator], resource: [Fleet] };
 action "configuration:activate" appliesTo { principal: [Operator], resource: [Fleet] };
+action "keys:list", "keys:rotate" appliesTo { principal: [Operator], resource: [Fleet] };
 action "task:show", "task:end" appliesTo { principal: [Agent, Operator], resource: [Task] };
 action "feed:follow" appliesTo { principal: [Service, Operator], resource: [Feed] };
 """

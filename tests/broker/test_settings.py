@@ -272,3 +272,30 @@ def test_several_problems_are_named_at_once(tmp_path: Path) -> None:
 )
 def test_the_feed_is_anonymous_only_where_it_is_said_or_nothing_is_kept(tmp_path: Path, text: str, anyone: bool) -> None:
     assert load(tmp_path, text).anyone_follows is anyone
+
+
+@pytest.mark.parametrize("seconds", [0, 900, 2_592_000])
+def test_keys_live_for_ever_or_longer_than_it_takes_to_publish_the_next(tmp_path: Path, seconds: int) -> None:
+    assert load(tmp_path, BROKER_KEY_LIFETIME=str(seconds)).key_lifetime == seconds
+
+
+@pytest.mark.parametrize("seconds", [1, 899])
+def test_a_key_that_would_end_before_the_next_is_known_is_refused(tmp_path: Path, seconds: int) -> None:
+    assert "key_lifetime: at least 900 seconds" in problems_of(tmp_path, f"key_lifetime = {seconds}\n")[0]
+
+
+def test_the_passphrase_of_the_keys_comes_from_the_environment_or_a_file(tmp_path: Path) -> None:
+    (tmp_path / "passphrase").write_text("from the file\n")
+    filed = load(tmp_path, 'key_passphrase_file = "passphrase"\n')
+    assert settings.key_passphrase(load(tmp_path), environment={}) is None
+    assert settings.key_passphrase(filed, environment={}) == b"from the file"
+    assert settings.key_passphrase(filed, environment={"BROKER_KEY_PASSPHRASE": "given"}) == b"given"
+
+
+@pytest.mark.parametrize("content", ["", "\n", None])
+def test_an_empty_or_missing_passphrase_is_refused(tmp_path: Path, content: str | None) -> None:
+    """Who wants one and has none would believe that the keys are under it."""
+    if content is not None:
+        (tmp_path / "passphrase").write_text(content)
+    with pytest.raises(ConfigurationError, match="passphrase"):
+        settings.key_passphrase(load(tmp_path, 'key_passphrase_file = "passphrase"\n'), environment={})

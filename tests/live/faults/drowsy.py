@@ -18,7 +18,7 @@ from broker import app
 from broker import settings as settings_file
 from broker.app import Broker
 from broker.cli import logs
-from broker.keys import Keys
+from broker.keys import FolderCustody, Key, Keys
 from scopes.clock import SystemClock
 
 KINDS = ("token", "feed")
@@ -47,13 +47,29 @@ def bed(folder: Path, kind: str) -> Path:
     return folder / f"asleep-before-{kind}"
 
 
+class DrowsyCustody(FolderCustody):
+    """Keeps keys as the folder does, and gives them out drowsy."""
+
+    def __init__(self, wrapping: Any, folder: Path) -> None:
+        super().__init__(wrapping)
+        self._folder = folder
+
+    def signer(self, key: Key) -> Any:
+        return DrowsyKey(super().signer(key), bed(self._folder, key.use))
+
+
+class DrowsyBroker(Broker):
+    def _keys(self) -> Keys:
+        folder = self.configuration.keys
+        custody = DrowsyCustody(folder.wrapping, Path(self.configuration.settings.folder))
+        stores = self.stores
+        return Keys(folder, custodies=[custody], store=stores.shared, follower=stores.follower, clock=self.clock)
+
+
 def create() -> Litestar:
     """Make the application for one worker."""
     configuration = app.configure(settings_file.load())
-    keys, folder = configuration.keys, Path(configuration.settings.folder)
-    drowsy = {kind: DrowsyKey(getattr(keys, kind), bed(folder, kind)) for kind in KINDS}
-    composed = configuration._replace(keys=Keys(token=drowsy["token"], feed=drowsy["feed"]))  # type: ignore[arg-type]
-    return Broker(composed, app.connect(composed.settings), clock=SystemClock()).application()
+    return DrowsyBroker(configuration, app.connect(configuration.settings), clock=SystemClock()).application()
 
 
 def main(config: str, listen: str) -> None:
