@@ -30,6 +30,8 @@ def report(error: Exception) -> int:
     for kind, hint in _HINTS.items():
         if isinstance(error, kind):
             output.say(hint)
+    if isinstance(error, ClientError) and error.reason == "proof_required":
+        output.say("--dpop-key FILE binds the token to a key.")
     return _exit_code(error)
 
 

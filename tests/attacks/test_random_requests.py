@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from broker.api.token import JWT_SPIFFE
 from tests.broker.front import FORM, SCOPE, Front, error_of, problem_of
-from tests.broker.world import CRM
+from tests.broker.world import AGENT_KEY, CRM, ISSUER
+from tests.scopes.proofs import Call, proof, with_header
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -144,6 +145,26 @@ async def test_any_form_at_the_token_endpoint(shared: Front, form: dict[str, str
 async def test_any_idempotency_key(shared: Front, key: bytes, asked: str) -> None:
     headers = {b"Idempotency-Key": key}
     check_token_answer(await shared.send("POST", "/oauth/token", data=shared.form(scope=asked), headers=headers))
+
+
+@given(sent=st.binary(max_size=60))
+async def test_any_bytes_as_a_proof(shared: Front, sent: bytes) -> None:
+    response = await shared.send("POST", "/oauth/token", data=shared.form(), headers={b"DPoP": sent})
+    assert error_of(response) == (400, "invalid_dpop_proof", "")
+    assert response.headers["dpop-nonce"]
+
+
+@settings(max_examples=100)
+@given(
+    header=st.dictionaries(st.sampled_from(["typ", "alg", "jwk", "crit", "kid"]), JSON_VALUES),
+    said=st.dictionaries(st.sampled_from(["jti", "htm", "htu", "iat", "ath", "nonce"]), JSON_VALUES),
+)
+async def test_any_signed_json_as_a_proof(shared: Front, header: dict[str, Any], said: dict[str, Any]) -> None:
+    """One of them is as it should be, so that the other is read."""
+    call = Call(AGENT_KEY, "POST", f"{ISSUER}/oauth/token", shared.world.clock.now().wall // 1000)
+    for changed in (with_header(call, **header), proof(call, **said)):
+        response = await shared.token(proof=changed)
+        assert error_of(response)[:2] in [(400, "invalid_dpop_proof"), (400, "use_dpop_nonce")]
 
 
 @settings(max_examples=100)
