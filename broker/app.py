@@ -30,6 +30,7 @@ from broker.api import (
     configuration,
     feed,
     health,
+    introspection,
     keys,
     leases,
     metadata,
@@ -65,6 +66,7 @@ from broker.identity import (
     TrustDomain,
     X509Svids,
 )
+from broker.inquiry import Inquiry
 from broker.issuer import Issuer
 from broker.keys import FolderCustody, KeyFolder, Keys
 from broker.leases import Leases
@@ -92,6 +94,7 @@ _HANDLERS: list[Any] = [
     metadata.server_metadata,
     metadata.token_keys,
     token.token,
+    introspection.introspect,
     tasks.declare,
     tasks.list_open,
     tasks.show,
@@ -250,6 +253,7 @@ class Broker:
         self.reduction = self._reduction()
         self.lifecycle = self._lifecycle()
         self.rotation = self._rotation()
+        self.inquiry = self._inquiry()
         self.enforcement = Enforcement(
             acknowledgements=self.acknowledgements,
             active=self.active,
@@ -302,7 +306,7 @@ class Broker:
 
     def _given(self) -> dict[str, Any]:
         names = "keys streams follower watch audit leases tasks active standing callers exchange endings revocation"
-        names += " reduction lifecycle acknowledgements enforcement stuck_work possession adoption activation rotation"
+        names += " reduction lifecycle inquiry acknowledgements enforcement stuck_work possession adoption activation rotation"
         settings = self.configuration.settings
         rooms = {name: getattr(self, name) for name in names.split()}
         mutual_tls = MutualTls(bool(settings.mtls_listen or settings.proxies), settings.mtls_url)
@@ -438,6 +442,15 @@ class Broker:
 
     def _reduction(self) -> Reduction:
         return Reduction(endings=self.endings, follower=self.follower, active=self.active, clock=self.clock)
+
+    def _inquiry(self) -> Inquiry:
+        return Inquiry(
+            issuer=self.configuration.settings.issuer,
+            keys=self.keys,
+            callers=self.callers,
+            follower=self.follower,
+            leases=self.leases,
+        )
 
     def _lifecycle(self) -> Lifecycle:
         return Lifecycle(endings=self.endings, follower=self.follower, active=self.active, clock=self.clock)

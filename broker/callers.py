@@ -77,6 +77,18 @@ class Callers:
         else:
             self._check_follows(operator, self.service_of(audience))
 
+    async def audiences(self, presented: Presented) -> frozenset[str]:
+        """Return the audiences about whose tokens the caller may ask; raise `InvalidClient`, or `AccessDenied` for none."""
+        workload = await self.workload(presented)
+        registry, policy = self._active.rules.registry, self._active.rules.policy
+        names = [name for name in registry.content.services if registry.is_of_service(workload, name)]
+        if not names:
+            raise AccessDenied("this workload is no service's", reason="not_its_workload")
+        for name in names:
+            attributes = {"service": _reference("Service", name)}
+            policy.check_operation(("Service", name), "token:introspect", ("Tokens", name), attributes)
+        return frozenset(registry.content.services[name].audience for name in names)
+
     async def workload(self, presented: Presented) -> Workload:
         """Return the workload that calls, whatever it may do; raise `InvalidClient`, or `AccessDenied` for an operator."""
         if await self._operator(presented) is not None:

@@ -69,7 +69,7 @@ async def token(
 
 
 async def _answered(request: Request[Any, Any, Any], exchange: Exchange) -> Response[bytes]:
-    asked = parse(await _form(request))._replace(idempotency_key=_idempotency_key(request))
+    asked = parse(await form(request))._replace(idempotency_key=_idempotency_key(request))
     shown = certified(request, asked.presented)._replace(unverified_proof=proof(request))
     issued = await exchange(asked._replace(presented=shown))
     return Response(msgspec.json.encode(_answer(issued)), media_type="application/json", headers={"Cache-Control": "no-store"})
@@ -89,7 +89,7 @@ def parse(parameters: Parameters) -> TokenRequest:
     if declaration is not None and "task" in parameters:
         raise InvalidRequest("send task or task_declaration, not both")
     return TokenRequest(
-        presented=_presented(parameters),
+        presented=presented_in(parameters),
         scope=asked.scope,
         client_id=parameters.get("client_id"),
         task=parameters.get("task"),
@@ -107,7 +107,8 @@ def _idempotency_key(request: Request[Any, Any, Any]) -> str | None:
     return key
 
 
-async def _form(request: Request[Any, Any, Any]) -> Parameters:
+async def form(request: Request[Any, Any, Any]) -> Parameters:
+    """Read the parameters of a form; raise `InvalidRequest` or `InvalidTarget` for what is none, or says a thing twice."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != FORM:
         raise InvalidRequest(f"the body has to be {FORM}")
     try:
@@ -128,7 +129,8 @@ def _once(pairs: list[tuple[str, str]]) -> Parameters:
     return {name: value for name, value in parameters.items() if value}
 
 
-def _presented(parameters: Parameters) -> Presented:
+def presented_in(parameters: Parameters) -> Presented:
+    """Read how a client proves who it is (RFC 7521 §4.2); raise `InvalidClient` for an assertion of no known type."""
     # Without an assertion the certificate of the connection has to do (RFC 8705 §2).
     if not {"client_assertion", "client_assertion_type"} & parameters.keys():
         return Presented()

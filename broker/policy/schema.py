@@ -13,6 +13,7 @@ entity Service { environment: String };
 entity Record { service: String, type: String, environment: String, data_classes: Set<String>, untrusted: Bool };
 entity Task { agent: Agent };
 entity Feed { service: Service };
+entity Tokens { service: Service };
 entity Fleet;
 
 // What policies see of a request for a token. `ttl` is seconds; `proof` is "none", "dpop" or "mtls"; `identity_source` is
@@ -40,6 +41,7 @@ action "configuration:activate" appliesTo { principal: [Operator], resource: [Fl
 action "keys:list", "keys:rotate" appliesTo { principal: [Operator], resource: [Fleet] };
 action "task:show", "task:end" appliesTo { principal: [Agent, Operator], resource: [Task] };
 action "feed:follow" appliesTo { principal: [Service, Operator], resource: [Feed] };
+action "token:introspect" appliesTo { principal: [Service], resource: [Tokens] };
 """
 
 

@@ -22,12 +22,13 @@ PUBLIC = {
     "/.well-known/oauth-authorization-server",
     "/oauth/jwks.json",
     "/oauth/token",
+    "/oauth/introspect",
     "/v1/feed/keys",
     "/healthz",
     "/readyz",
     "/metrics",
 }
-"""What anybody may ask for; the token endpoint proves its callers by the form. Everything else is closed."""
+"""What anybody may ask for; the endpoints that take a form prove their callers by it. Everything else is closed."""
 
 FEED = {"/v1/feed", "/v1/feed/stream"}
 """Closed by configuration, open in embedded mode."""

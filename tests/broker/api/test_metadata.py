@@ -15,6 +15,7 @@ async def test_the_server_describes_itself(shared: Front) -> None:
         "issuer": ISSUER,
         "token_endpoint": f"{ISSUER}/oauth/token",
         "jwks_uri": f"{ISSUER}/oauth/jwks.json",
+        "introspection_endpoint": f"{ISSUER}/oauth/introspect",
         "grant_types_supported": ["client_credentials"],
         "response_types_supported": [],
         "token_endpoint_auth_methods_supported": ["spiffe_jwt", "private_key_jwt"],
