@@ -36,6 +36,21 @@ Identity = Annotated[
     ),
 ]
 
+Certificate = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="BROKER_CERTIFICATE_FILE",
+        metavar="FILE",
+        help="Act as the agent whose certificate (an X.509-SVID) this file holds; --broker is where it is taken.",
+        rich_help_panel=_PANEL,
+    ),
+]
+
+CertificateKey = Annotated[
+    Path | None,
+    typer.Option(envvar="BROKER_KEY_FILE", metavar="FILE", help="The certificate's private key.", rich_help_panel=_PANEL),
+]
+
 Config = Annotated[Path, typer.Option("--config", envvar="BROKER_CONFIG", metavar="FILE", help="The broker's settings.")]
 
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; this is kept in the audit record.")]

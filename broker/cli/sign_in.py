@@ -3,17 +3,30 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from broker import private_key_file
 from broker.client import Agent, Misconfigured, Operator
-from broker.client.agent import identity_file
+from broker.client.agent import certificate_files, identity_file
 from scopes.keys import SigningKey
 
 T = TypeVar("T")
 
 PATIENCE = 5.0
 """The seconds that somebody at a terminal waits for a broker that is busy."""
+
+
+class AgentFiles(NamedTuple):
+    """What an agent proves with who it is: a JWT-SVID, or a certificate and its key, or both."""
+
+    identity: Path | None
+    certificate: Path | None
+    key: Path | None
+
+    @property
+    def are_given(self) -> bool:
+        """Tell whether somebody wants to act as an agent."""
+        return any(file is not None for file in self)
 
 
 def operator(broker: str, name: str, key: Path) -> Operator:
@@ -27,19 +40,24 @@ def operator(broker: str, name: str, key: Path) -> Operator:
     return Operator(broker, name, private_key_file.read(file), patience=PATIENCE)
 
 
-def as_agent(broker: str, identity: Path | None, call: Callable[[Agent], Awaitable[T]], *, key: SigningKey | None = None) -> T:
-    """Return what a call says that is made as the agent of an identity file; raise `Misconfigured` without one.
+def as_agent(broker: str, files: AgentFiles, call: Callable[[Agent], Awaitable[T]], *, key: SigningKey | None = None) -> T:
+    """Return what a call says that is made as the agent of these files; raise `Misconfigured` without any.
 
-    Tokens are bound to the key, where there is one; to nothing else, for nobody could use them after the command.
+    Tokens are bound to the key, where there is one, or to the certificate; to nothing else, for nobody could use them after the
+    command.
     """
-    if identity is None:
+    if not files.are_given:
         raise Misconfigured(
             "say who is asking: --identity or BROKER_IDENTITY_FILE names the file of an agent's identity; "
             "`broker development identity AGENT --output FILE` makes one for a development broker"
         )
 
+    identity = identity_file(files.identity) if files.identity is not None else None
+    certificate = certificate_files(files.certificate, files.key)
+
     async def make() -> T:
-        async with Agent(broker, identity_file(identity), key=key, bound=key is not None, patience=PATIENCE) as agent:
+        bound = key is not None
+        async with Agent(broker, identity, certificate=certificate, key=key, bound=bound, patience=PATIENCE) as agent:
             return await call(agent)
 
     return asyncio.run(make())

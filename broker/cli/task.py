@@ -12,10 +12,13 @@ from broker.cli.options import (
     DEFAULT_OPERATOR_KEY,
     AsJson,
     Broker,
+    Certificate,
+    CertificateKey,
     Identity,
     OperatorKey,
     OperatorName,
 )
+from broker.cli.sign_in import AgentFiles
 from broker.client.agent import CANCEL, COMPLETE, FAIL, Declaration
 from broker.client.answers import TaskRecord
 
@@ -35,6 +38,8 @@ def declare(
     max_duration: Annotated[int | None, typer.Option(min=1, metavar="SECONDS", help="End the task after so long.")] = None,
     parent: Annotated[str | None, typer.Option(metavar="TASK", help="Make it a part of this task.")] = None,
     identity: Identity = None,
+    certificate: Certificate = None,
+    certificate_key: CertificateKey = None,
     broker: Broker = DEFAULT_BROKER,
     as_json: AsJson = False,
 ) -> None:
@@ -43,7 +48,8 @@ def declare(
     Example: broker task declare summarise-ticket --purpose "Ticket 4711" --resource crm:ticket/4711
     """
     declaration = Declaration(type, purpose, resource or None, max_duration, parent)
-    _show(sign_in.as_agent(broker, identity, lambda agent: agent.declare(declaration)), as_json=as_json)
+    files = AgentFiles(identity, certificate, certificate_key)
+    _show(sign_in.as_agent(broker, files, lambda agent: agent.declare(declaration)), as_json=as_json)
 
 
 @app.command()
@@ -51,17 +57,20 @@ def show(
     *,
     task: TaskId,
     identity: Identity = None,
+    certificate: Certificate = None,
+    certificate_key: CertificateKey = None,
     operator: OperatorName = DEFAULT_OPERATOR,
     operator_key: OperatorKey = DEFAULT_OPERATOR_KEY,
     broker: Broker = DEFAULT_BROKER,
     as_json: AsJson = False,
 ) -> None:
-    """Show one task; as its agent where an identity is given, else as an operator.
+    """Show one task; as its agent where an identity or a certificate is given, else as an operator.
 
     Example: broker task show tsk_01JE…
     """
-    if identity is not None:
-        record = sign_in.as_agent(broker, identity, lambda agent: agent.show_task(task))
+    files = AgentFiles(identity, certificate, certificate_key)
+    if files.are_given:
+        record = sign_in.as_agent(broker, files, lambda agent: agent.show_task(task))
     else:
         with sign_in.operator(broker, operator, operator_key) as client:
             record = client.show_task(task)
@@ -96,6 +105,8 @@ def complete(
     *,
     task: TaskId,
     identity: Identity = None,
+    certificate: Certificate = None,
+    certificate_key: CertificateKey = None,
     operator: OperatorName = DEFAULT_OPERATOR,
     operator_key: OperatorKey = DEFAULT_OPERATOR_KEY,
     broker: Broker = DEFAULT_BROKER,
@@ -103,9 +114,10 @@ def complete(
 ) -> None:
     """Say that a task is done; its tokens and sub-tasks end with it.
 
-    As its agent where an identity is given, else as an operator. Example: broker task complete tsk_01JE…
+    As its agent where an identity or a certificate is given, else as an operator. Example: broker task complete tsk_01JE…
     """
-    _end((task, COMPLETE), identity, (broker, operator, operator_key), as_json=as_json)
+    files = AgentFiles(identity, certificate, certificate_key)
+    _end((task, COMPLETE), files, (broker, operator, operator_key), as_json=as_json)
 
 
 @app.command()
@@ -113,6 +125,8 @@ def fail(
     *,
     task: TaskId,
     identity: Identity = None,
+    certificate: Certificate = None,
+    certificate_key: CertificateKey = None,
     operator: OperatorName = DEFAULT_OPERATOR,
     operator_key: OperatorKey = DEFAULT_OPERATOR_KEY,
     broker: Broker = DEFAULT_BROKER,
@@ -120,9 +134,10 @@ def fail(
 ) -> None:
     """Say that a task failed; its tokens and sub-tasks end with it.
 
-    As its agent where an identity is given, else as an operator. Example: broker task fail tsk_01JE…
+    As its agent where an identity or a certificate is given, else as an operator. Example: broker task fail tsk_01JE…
     """
-    _end((task, FAIL), identity, (broker, operator, operator_key), as_json=as_json)
+    files = AgentFiles(identity, certificate, certificate_key)
+    _end((task, FAIL), files, (broker, operator, operator_key), as_json=as_json)
 
 
 @app.command()
@@ -130,6 +145,8 @@ def cancel(
     *,
     task: TaskId,
     identity: Identity = None,
+    certificate: Certificate = None,
+    certificate_key: CertificateKey = None,
     operator: OperatorName = DEFAULT_OPERATOR,
     operator_key: OperatorKey = DEFAULT_OPERATOR_KEY,
     broker: Broker = DEFAULT_BROKER,
@@ -137,14 +154,15 @@ def cancel(
 ) -> None:
     """Call a task off; its tokens and sub-tasks end with it.
 
-    As its agent where an identity is given, else as an operator. Example: broker task cancel tsk_01JE…
+    As its agent where an identity or a certificate is given, else as an operator. Example: broker task cancel tsk_01JE…
     """
-    _end((task, CANCEL), identity, (broker, operator, operator_key), as_json=as_json)
+    files = AgentFiles(identity, certificate, certificate_key)
+    _end((task, CANCEL), files, (broker, operator, operator_key), as_json=as_json)
 
 
-def _end(what: tuple[str, str], identity: Path | None, signed_in: tuple[str, str, Path], *, as_json: bool) -> None:
-    if identity is not None:
-        record = sign_in.as_agent(signed_in[0], identity, lambda agent: agent.end_task(*what))
+def _end(what: tuple[str, str], files: AgentFiles, signed_in: tuple[str, str, Path], *, as_json: bool) -> None:
+    if files.are_given:
+        record = sign_in.as_agent(signed_in[0], files, lambda agent: agent.end_task(*what))
     else:
         with sign_in.operator(*signed_in) as client:
             record = client.end_task(*what)

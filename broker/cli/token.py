@@ -10,7 +10,8 @@ import typer
 
 from broker import private_key_file
 from broker.cli import output, sign_in, times
-from broker.cli.options import DEFAULT_BROKER, AsJson, Broker, Identity
+from broker.cli.options import DEFAULT_BROKER, AsJson, Broker, Certificate, CertificateKey, Identity
+from broker.cli.sign_in import AgentFiles
 from broker.cli.unverified import Inspected, read, verified
 from broker.client.agent import Agent, Declaration
 from broker.client.tokens import Token
@@ -34,6 +35,8 @@ def request(
         Path | None, typer.Option(metavar="FILE", help="Bind the token to this private key, which is made if it is not there.")
     ] = None,
     identity: Identity = None,
+    certificate: Certificate = None,
+    certificate_key: CertificateKey = None,
     broker: Broker = DEFAULT_BROKER,
     as_json: AsJson = False,
 ) -> None:
@@ -50,7 +53,8 @@ def request(
     declaration = Declaration(type, purpose) if type is not None else None
     key = private_key_file.create(dpop_key) if dpop_key is not None else None
     asked = partial(Agent.token, scope=scope, task=task, declaration=declaration, ttl=ttl)
-    _print(sign_in.as_agent(broker, identity, asked, key=key), dpop_key, as_json=as_json)
+    files = AgentFiles(identity, certificate, certificate_key)
+    _print(sign_in.as_agent(broker, files, asked, key=key), dpop_key, as_json=as_json)
 
 
 @app.command()

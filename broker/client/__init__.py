@@ -1,6 +1,7 @@
 """The library of agents and operators: an island beside `scopes`, which needs nothing of the broker but its address."""
 
 from broker.client.agent import Agent, Task
+from broker.client.certificate import ClientCertificate
 from broker.client.errors import (
     Busy,
     ClientError,
@@ -18,6 +19,7 @@ from broker.client.tokens import Token
 __all__ = [
     "Agent",
     "Busy",
+    "ClientCertificate",
     "ClientError",
     "Misconfigured",
     "NotAuthenticated",

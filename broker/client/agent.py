@@ -20,6 +20,7 @@ import httpx2
 import msgspec
 
 from broker.client.answers import Issued, TaskRecord
+from broker.client.certificate import ClientCertificate
 from broker.client.connection import PATIENCE, Connection
 from broker.client.errors import ClientError, Misconfigured, Refused, UnexpectedAnswer
 from broker.client.holder import Bearer, Bound, Holder
@@ -34,6 +35,8 @@ Identity = Callable[[], str]
 
 URL_VARIABLE = "BROKER_URL"
 IDENTITY_VARIABLE = "BROKER_IDENTITY_FILE"
+CERTIFICATE_VARIABLE = "BROKER_CERTIFICATE_FILE"
+KEY_VARIABLE = "BROKER_KEY_FILE"
 
 COMPLETE, FAIL, CANCEL = "complete", "fail", "cancel"
 """How a task can be ended by whoever it belongs to."""
@@ -62,8 +65,9 @@ class Agent:
     def __init__(
         self,
         broker_url: str,
-        identity: Identity,
+        identity: Identity | None = None,
         *,
+        certificate: ClientCertificate | None = None,
         key: SigningKey | None = None,
         bound: bool = True,
         patience: float = PATIENCE,
@@ -76,22 +80,35 @@ class Agent:
 
         Tokens are bound to `key`; without one to a new key, which never leaves this object. With `bound=False` they are plain
         bearer tokens, for whoever cannot make proofs.
+        A `certificate` is shown on every connection. It does without an identity, and tokens are bound to it where there is no
+        `key`; `broker_url` is then where the broker takes certificates.
         `services` is the client that calls protected services, where its limits, proxies or certificates are the caller's
         to say; the caller then closes it.
         """
-        self._connection = Connection(broker_url, patience=patience, transport=transport, clock=clock, sleep=sleep)
-        self._identity = identity
-        self._holder = Holder(key or SigningKey.generate(), clock=self._connection.clock) if bound else None
+        if identity is None and certificate is None:
+            raise Misconfigured("an agent proves who it is by an identity (a JWT-SVID) or a certificate: give one")
+        shown = certificate.transport() if certificate is not None and transport is None else transport
+        self._connection = Connection(broker_url, patience=patience, transport=shown, clock=clock, sleep=sleep)
+        self._identity: Callable[[], str | None] = identity or (lambda: None)
+        self._certificate = certificate
+        proves = bound and (certificate is None or key is not None)
+        self._holder = Holder(key or SigningKey.generate(), clock=self._connection.clock) if proves else None
         self._services = services
         self._own_services: httpx2.AsyncClient | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Agent":
-        """Make the agent that `BROKER_URL` and `BROKER_IDENTITY_FILE` describe; raise `Misconfigured` without them."""
-        missing = [name for name in (URL_VARIABLE, IDENTITY_VARIABLE) if not environment.get(name)]
+        """Make the agent that `BROKER_URL` and `BROKER_IDENTITY_FILE` describe; raise `Misconfigured` without them.
+
+        `BROKER_CERTIFICATE_FILE` and `BROKER_KEY_FILE` are its certificate, with which it needs no other identity.
+        """
+        certificate = certificate_files(environment.get(CERTIFICATE_VARIABLE), environment.get(KEY_VARIABLE))
+        needed = (URL_VARIABLE, IDENTITY_VARIABLE) if certificate is None else (URL_VARIABLE,)
+        missing = [name for name in needed if not environment.get(name)]
         if missing:
             raise Misconfigured(f"{' and '.join(missing)} not set: the broker's address, and the file of this agent's identity")
-        return cls(environment[URL_VARIABLE], identity_file(Path(environment[IDENTITY_VARIABLE])))
+        file = environment.get(IDENTITY_VARIABLE)
+        return cls(environment[URL_VARIABLE], identity_file(Path(file)) if file else None, certificate=certificate)
 
     async def __aenter__(self) -> "Agent":
         return self
@@ -140,25 +157,27 @@ class Agent:
         self, scope: str, *, task: str | None = None, declaration: Declaration | None = None, ttl: int | None = None
     ) -> Token:
         """Ask for a token for an open task, for one declared in the same call, or with neither for the default task."""
-        form = {"grant_type": "client_credentials", "client_assertion_type": _JWT_SPIFFE, "scope": _canonical(scope)}
+        form = {"grant_type": "client_credentials", "scope": _canonical(scope)}
         form |= {"task": task} if task is not None else {}
         form |= {"task_declaration": msgspec.json.encode(declaration).decode()} if declaration is not None else {}
         form |= {"requested_ttl": str(ttl)} if ttl is not None else {}
 
         asked = self.clock.now().wall // 1000
+        shown = self._shown()
         issued = await self._issued(form)
         if self._holder is not None and issued.token_type != _BOUND:
             raise UnexpectedAnswer("the broker did not bind the token to this agent's key, so it is not used")
         expires = asked + issued.expires_in
-        return Token(issued.access_token, issued.scope, expires, issued.lease_id, issued.task_id, self._holder is not None)
+        return Token(
+            issued.access_token, issued.scope, expires, issued.lease_id, issued.task_id, self._holder is not None, shown
+        )
 
     async def _issued(self, form: dict[str, str]) -> Issued:
         url = self._connection.address.url + _TOKEN_PATH
 
         def make() -> httpx2.Request:
             proof = self._holder.prove("POST", url) if self._holder is not None else None
-            sent = {**form, "client_assertion": self._identity()}
-            return self._connection.request("POST", _TOKEN_PATH, proof=proof, data=sent)
+            return self._connection.request("POST", _TOKEN_PATH, proof=proof, data={**form, **self._credentials()})
 
         if self._holder is None:
             return await self._connection.ask(make, Issued)
@@ -169,6 +188,20 @@ class Agent:
                 raise
             # The answer brought the nonce (RFC 9449 §8). Once: a broker that wants another each time is none.
             return await self._connection.ask(make, Issued, hear=self._holder.hear)
+
+    def _credentials(self) -> dict[str, str]:
+        assertion = self._identity()
+        if assertion is not None:
+            return {"client_assertion_type": _JWT_SPIFFE, "client_assertion": assertion}
+        assert self._certificate is not None
+        return {"client_id": self._certificate.current.workload}
+
+    def _shown(self) -> str | None:
+        return self._certificate.current.thumbprint if self._certificate is not None else None
+
+    def can_use(self, token: Token) -> bool:
+        """Tell whether the certificate that is shown now is the one that the token was asked for with, if there was one."""
+        return token.certificate == self._shown()
 
     def authorization(self, token: Token, *, is_repeatable: bool = True) -> httpx2.Auth:
         """Return what sends a token of this agent with a request, with a proof of its key where it is bound.
@@ -188,7 +221,8 @@ class Agent:
     def services(self) -> httpx2.AsyncClient:
         """The client that calls protected services."""
         if self._services is None:
-            self._services = self._own_services = httpx2.AsyncClient()
+            shown = self._certificate.transport() if self._certificate is not None else None
+            self._services = self._own_services = httpx2.AsyncClient(transport=shown)
         return self._services
 
 
@@ -204,7 +238,7 @@ class Task:
         self._agent = agent
         self._declaration = declaration
         self._record: TaskRecord | None = None
-        self._tokens = Tokens(self._ask, clock=agent.clock)
+        self._tokens = Tokens(self._ask, clock=agent.clock, can_use=agent.can_use)
 
     async def __aenter__(self) -> "Task":
         self._record = await self._agent.declare(self._declaration)
@@ -264,6 +298,15 @@ class Task:
 
     async def _ask(self, scope: str, ttl: int | None) -> Token:
         return await self._agent.token(scope, task=self.id, ttl=ttl)
+
+
+def certificate_files(certificate: str | Path | None, key: str | Path | None) -> ClientCertificate | None:
+    """Return the certificate of two files, or `None` where none is named; raise `Misconfigured` for one without the other."""
+    if not certificate and not key:
+        return None
+    if not certificate or not key:
+        raise Misconfigured(f"{CERTIFICATE_VARIABLE} and {KEY_VARIABLE} go together: the certificate, and its private key")
+    return ClientCertificate(Path(certificate), Path(key))
 
 
 def identity_file(path: Path) -> Identity:

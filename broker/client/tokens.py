@@ -17,7 +17,8 @@ _SHARE = 5
 class Token:
     """A token that was issued. `expires` is seconds since the Unix epoch, by this machine's clock. Never shows its text.
 
-    One that is `bound` works only with proofs of the key it was asked for with.
+    One that is `bound` works only with proofs of the key it was asked for with. `certificate` is the thumbprint of the one that
+    was shown for it, and that it may be bound to.
     """
 
     text: str = field(repr=False)
@@ -26,6 +27,7 @@ class Token:
     lease_id: str
     task_id: str
     bound: bool = False
+    certificate: str | None = None
 
 
 Wanted = tuple[str, int | None]
@@ -44,8 +46,9 @@ class _Place:
 class Tokens:
     """The tokens of one task."""
 
-    def __init__(self, ask: Ask, *, clock: Clock) -> None:
+    def __init__(self, ask: Ask, *, clock: Clock, can_use: Callable[[Token], bool]) -> None:
         self._ask = ask
+        self._can_use = can_use
         self._clock = clock
         self._places: dict[Wanted, _Place] = {}
 
@@ -66,4 +69,6 @@ class Tokens:
 
     def _is_good(self, token: Token, asked: Instant) -> bool:
         lifetime = token.expires * 1000 - asked.wall
+        if not self._can_use(token):
+            return False
         return self._clock.now().since(asked) < lifetime - min(MARGIN, lifetime // _SHARE)

@@ -1,6 +1,8 @@
 """A broker that listens with mutual TLS as well: real processes, real connections, a chain made here (A2, A5)."""
 
 import contextlib
+import json
+import os
 import socket
 import ssl
 import threading
@@ -11,11 +13,13 @@ from typing import Any, NamedTuple
 import httpx2
 import pytest
 
+from broker.client import Agent
 from broker.identity import development
 from scopes import ProofRequired, Verifier
 from scopes.client_certificate import thumbprint
 from scopes.clock import SystemClock
 from tests.broker.certified import authority_of, svid_of, trust
+from tests.broker.cli.typed import run
 from tests.broker.front import claims_of
 from tests.broker.redis_server import RedisServer, free_port
 from tests.broker.world import BOT, CRM, CRM_WORKLOAD, ISSUER, OTHER, write_files
@@ -116,6 +120,50 @@ def shown_to_a_service(site: Site, identity: Identity) -> bytes | None:
 def connect(agent: socket.socket, context: ssl.SSLContext) -> None:
     with context.wrap_socket(agent, server_hostname="localhost") as connection:
         connection.recv(1)
+
+
+@pytest.fixture
+def files(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """An agent's environment: where the broker takes certificates, and the agent's own in two files."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(site.certificates.folder / "ca.pem"))
+    renew(site, tmp_path, 1)
+    names = {"BROKER_CERTIFICATE_FILE": "svid.pem", "BROKER_KEY_FILE": "svid.key"}
+    return {"BROKER_URL": site.mtls_url, **{name: str(tmp_path / file) for name, file in names.items()}}
+
+
+def renew(site: Site, folder: Path, moment: int) -> Identity:
+    identity = site.certificates.identity()
+    (folder / "svid.pem").write_bytes(b"".join(one.pem for one in identity.chain))
+    (folder / "svid.key").write_bytes(identity.chain[0].key_pem)
+    for name in ("svid.pem", "svid.key"):
+        os.utime(folder / name, (moment, moment))
+    return identity
+
+
+async def test_an_agent_keeps_its_task_through_a_renewal_of_its_certificate(
+    site: Site, files: dict[str, str], tmp_path: Path
+) -> None:
+    """The token of before is not used any more, for it is bound to a certificate that is not shown any more."""
+    async with Agent.from_environment(files) as agent, agent.task("summarise-ticket") as task:
+        scope = "crm:ticket/4711#read[subject]"
+        before = await task.token(scope)
+        assert await task.token(scope) is before
+        renewed = renew(site, tmp_path, 2)
+        after = await task.token(scope)
+        assert claims_of(after.text)["cnf"] == {"x5t#S256": thumbprint(renewed.der)}
+        assert (after.task_id, after.lease_id != before.lease_id) == (before.task_id, True)
+
+
+def test_somebody_at_a_terminal_acts_as_the_agent_of_a_certificate(
+    files: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in files.items():
+        monkeypatch.setenv(name, value)
+    task = json.loads(run("task", "declare", "summarise-ticket", "--json").out)["id"]
+    asked = run("token", "request", "crm:ticket/4711#read[subject]", "--task", task, "--json")
+    assert "x5t#S256" in claims_of(json.loads(asked.out)["access_token"])["cnf"]
+    assert json.loads(run("task", "show", task, "--json").out)["status"] == "open"
+    assert json.loads(run("task", "complete", task, "--json").out)["status"] == "completed"
 
 
 def test_every_worker_takes_certificates(site: Site) -> None:
