@@ -58,14 +58,15 @@ from broker.feed.journal import Journal
 from broker.feed.log import Log
 from broker.feed.streams import Streams
 from broker.identity import (
-    BundleFile,
     Identities,
     Intermediates,
     JwtSvids,
     PrivateKeys,
     TrustDomain,
+    TrustDomains,
     X509Svids,
 )
+from broker.identity.bundle_sources import bundle_source
 from broker.inquiry import Inquiry
 from broker.issuer import Issuer
 from broker.keys import FolderCustody, KeyFolder, Keys
@@ -134,7 +135,7 @@ class Configuration(NamedTuple):
     settings: Settings
     own: OwnFiles
     keys: KeyFolder
-    trust_domains: tuple[TrustDomain, ...]
+    trust_domains: TrustDomains
     intermediates: Mapping[str, Intermediates]
     listener: Listener | None = None
 
@@ -169,7 +170,7 @@ def configure(settings: Settings, *, may_differ: bool = False) -> Configuration:
     domains = tuple(_read(problems, _trust_domain, settings, source) for source in settings.trust.spiffe)
     named = {source.trust_domain: source.intermediates for source in settings.trust.spiffe if source.intermediates is not None}
     between = {name: _read(problems, Intermediates, settings.path(file)) for name, file in named.items()}
-    known = tuple(domain for domain in domains if domain is not None)
+    known = TrustDomains(domain for domain in domains if domain is not None)
     listener = _read(problems, _listener, settings, known) if settings.mtls_address is not None else None
     if problems or keys is None:
         raise ConfigurationError(problems)
@@ -177,7 +178,7 @@ def configure(settings: Settings, *, may_differ: bool = False) -> Configuration:
     return Configuration(settings, own, keys, known, intermediates, listener)
 
 
-def _listener(settings: Settings, domains: tuple[TrustDomain, ...]) -> Listener:
+def _listener(settings: Settings, domains: TrustDomains) -> Listener:
     """Prepare to listen with mutual TLS, for the workloads of all these domains."""
     address, chain, key = settings.mtls_address, settings.tls_certificate, settings.tls_key
     # The settings were refused if one of them were missing.
@@ -188,8 +189,17 @@ def _listener(settings: Settings, domains: tuple[TrustDomain, ...]) -> Listener:
     return Listener(address, certificate, lambda: tuple(itertools.chain(*(one.bundle.x509_authorities for one in domains))))
 
 
-def _trust_domain(settings: Settings, source: SpiffeTrust) -> TrustDomain:
-    return TrustDomain(source.trust_domain, BundleFile(settings.path(source.bundle)))
+def _trust_domain(settings: Settings, trust: SpiffeTrust) -> TrustDomain:
+    source = bundle_source(
+        trust.trust_domain,
+        file=settings.path(trust.bundle) if trust.bundle is not None else None,
+        endpoint=trust.bundle_endpoint,
+        endpoint_spiffe_id=trust.endpoint_spiffe_id,
+        workload_api=trust.workload_api,
+        allow_private_addresses=trust.allow_private_addresses,
+        clock=SystemClock(),
+    )
+    return TrustDomain(trust.trust_domain, source)
 
 
 def connect(settings: Settings) -> Stores:
@@ -216,6 +226,7 @@ class Broker:
 
     def __init__(self, configuration: Configuration, stores: Stores, *, clock: Clock) -> None:
         self.configuration, self.stores, self.clock = configuration, stores, clock
+        self.trust_domains = configuration.trust_domains
         self.active = Active()
         settings, store = configuration.settings, stores.shared
         self.keys = self._keys()
@@ -267,6 +278,7 @@ class Broker:
     @asynccontextmanager
     async def running(self, application: Litestar) -> AsyncIterator[None]:
         """Follow the feed and keep house for as long as the application runs."""
+        self.trust_domains.start()
         self.adoption.start()
         self.follower.start()
         self.watch.start()
@@ -281,6 +293,7 @@ class Broker:
             self.adoption.close()
             self.watch.close()
             self.keys.close()
+            self.trust_domains.close()
             await self.stores.shared.close()
 
     def application(self) -> Litestar:
@@ -307,6 +320,7 @@ class Broker:
     def _given(self) -> dict[str, Any]:
         names = "keys streams follower watch audit leases tasks active standing callers exchange endings revocation"
         names += " reduction lifecycle inquiry acknowledgements enforcement stuck_work possession adoption activation rotation"
+        names += " trust_domains"
         settings = self.configuration.settings
         rooms = {name: getattr(self, name) for name in names.split()}
         mutual_tls = MutualTls(bool(settings.mtls_listen or settings.proxies), settings.mtls_url)

@@ -14,6 +14,11 @@ _IS_SHARED = "PROMETHEUS_MULTIPROC_DIR" in os.environ
 ISSUED = Counter("broker_tokens_issued", "Tokens handed out.")
 REFUSED = Counter("broker_tokens_refused", "Requests for tokens that were refused.", ["reason"])
 COMMITTED = Counter("broker_endings_committed", "Revocations and reductions committed and recorded.", ["kind"])
+IDENTITY_FAILURES = Counter(
+    "broker_identity_failures",
+    "Attempts to read a bundle or the keys of an issuer that failed; what was known stays.",
+    ["what"],
+)
 EPOCHS = Counter("broker_epochs_begun", "Epochs begun, for the store was lost, restarted or replaced.")
 
 # Set by the worker that is asked, at the moment it is asked.
@@ -21,6 +26,12 @@ _LATEST: dict[str, Any] = {"multiprocess_mode": "mostrecent"}
 STUCK = Gauge("broker_stuck", "What was to end and is not known to have ended.", **_LATEST)
 REDUCTIONS = Gauge("broker_reductions", "Reductions in force.", **_LATEST)
 READY = Gauge("broker_ready", "1 where the worker that was asked would issue, else 0.", **_LATEST)
+BUNDLE_AGE = Gauge(
+    "broker_bundle_age_seconds",
+    "How long ago the worker that was asked last heard of a trust domain.",
+    ["trust_domain"],
+    **_LATEST,
+)
 PICTURE_AGE = Gauge("broker_picture_age_seconds", "The age of what the worker that was asked knows.", **_LATEST)
 BROKEN = Gauge("broker_configuration_broken", "1 where the files of the replica that was asked cannot be used.", **_LATEST)
 DIFFERS = Gauge("broker_configuration_differs", "1 where those files are not what is in force.", **_LATEST)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from broker import toml_file
+from broker import spiffe_id, toml_file
 from broker.errors import ConfigurationError
 from broker.identity.development import DEVELOPMENT_DOMAIN
 from scopes.client_certificate import TrustedProxy
@@ -31,10 +31,17 @@ _LONGEST_KEY_LIFE = 10 * 365 * 24 * 3600
 
 
 class SpiffeTrust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A trust domain and the file that holds its bundle."""
+    """A trust domain and where its bundle comes from: a file, an endpoint, or the Workload API.
+
+    With `endpoint_spiffe_id` the file is the bundle by which the endpoint proves itself the first time.
+    """
 
     trust_domain: str
-    bundle: str
+    bundle: str | None = None
+    bundle_endpoint: str | None = None
+    endpoint_spiffe_id: str | None = None
+    workload_api: str | None = None
+    allow_private_addresses: bool = False
     intermediates: str | None = None
 
 
@@ -197,11 +204,33 @@ def _trust(settings: Settings) -> Iterator[str]:
         yield "trust: names no [[trust.spiffe]], so nobody could prove who they are"
     if len(set(domains)) != len(domains):
         yield "trust.spiffe: names a trust domain twice, so it would not be clear whose word counts"
+    for source in settings.trust.spiffe:
+        yield from (f"trust.spiffe ({source.trust_domain}): {problem}" for problem in _spiffe(source))
     issuer = _ISSUER.fullmatch(settings.issuer)
     local = issuer is not None and is_loopback(issuer["host"])
     local = local and all(is_loopback(_host(listen)) for listen in (settings.listen, settings.mtls_listen) if listen)
     if DEVELOPMENT_DOMAIN in domains and not local:
         yield f"trust.spiffe: {DEVELOPMENT_DOMAIN} is for development; remove it where issuer or listen is not loopback"
+
+
+def _spiffe(source: SpiffeTrust) -> Iterator[str]:
+    if not spiffe_id.is_trust_domain(source.trust_domain):
+        yield "trust_domain: not the name of a trust domain, like prod.example.com"
+    # The file of an endpoint with a SPIFFE id is no source of its own.
+    file = source.bundle if source.endpoint_spiffe_id is None else None
+    if sum(place is not None for place in (file, source.bundle_endpoint, source.workload_api)) != 1:
+        yield "needs exactly one of bundle, bundle_endpoint and workload_api"
+    if source.endpoint_spiffe_id is not None:
+        yield from _endpoint_identity(source, source.endpoint_spiffe_id)
+    if source.allow_private_addresses and source.bundle_endpoint is None:
+        yield "allow_private_addresses: is for a bundle_endpoint"
+
+
+def _endpoint_identity(source: SpiffeTrust, id: str) -> Iterator[str]:
+    if source.bundle_endpoint is None or source.bundle is None:
+        yield "endpoint_spiffe_id: goes with a bundle_endpoint, and with a bundle to believe it the first time"
+    if spiffe_id.trust_domain(id) != source.trust_domain:
+        yield f"endpoint_spiffe_id: has to be a SPIFFE id of {source.trust_domain}, whose bundle it serves"
 
 
 def _split(listen: str) -> tuple[str, int]:

@@ -3,8 +3,14 @@
 import re
 
 _SEGMENT = r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]+"
+_TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
 _SPIFFE_ID = re.compile(rf"spiffe://([a-z0-9._-]{{1,255}})(?:/{_SEGMENT})+")
 _MAX_BYTES = 2048
+
+
+def is_trust_domain(text: str) -> bool:
+    """Tell whether the text is the name of a trust domain (§2.1)."""
+    return _TRUST_DOMAIN.fullmatch(text) is not None
 
 
 def is_spiffe_id(text: str) -> bool:

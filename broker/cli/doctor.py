@@ -18,6 +18,7 @@ from broker.cli.options import DEFAULT_CONFIG, AsJson, Config
 from broker.errors import ConfigurationError
 from broker.feed.activated import Activated
 from broker.feed.log import ACTIVE
+from broker.identity import TrustDomain
 from broker.keys import record as records
 from broker.settings import Settings
 from broker.store import masters
@@ -34,7 +35,7 @@ def doctor(*, config: Config = DEFAULT_CONFIG, as_json: AsJson = False) -> None:
     """
     configuration = app.configure(settings_file.load(config), may_differ=True)
     settings = configuration.settings
-    findings = [_folder(settings.path(settings.keys)), *_files(configuration), *_store(configuration)]
+    findings = [_folder(settings.path(settings.keys)), *_files(configuration), *_bundles(configuration), *_store(configuration)]
     rating = rating_of(findings)
     if as_json:
         output.document({"rating": rating, "findings": [finding._asdict() for finding in findings]})
@@ -55,6 +56,23 @@ def _folder(folder: Path) -> Finding:
     if mode & 0o077:
         return Finding("keys", "problem", f"{folder} is open to others ({mode:03o})", f"run chmod 700 {folder}")
     return Finding("keys", "ok", f"{folder} is its owner's alone")
+
+
+def _bundles(configuration: Configuration) -> list[Finding]:
+    """Read the bundle of every trust domain, as a worker does; one that is not known keeps its workloads out."""
+    return [_bundle(domain) for domain in configuration.trust_domains]
+
+
+def _bundle(domain: TrustDomain) -> Finding:
+    domain.source.refresh()
+    state, subject = domain.state, f"bundle of {domain.name}"
+    if state.problem:
+        advice = "what a worker knew before stays in force for a day; look at [[trust.spiffe]]"
+        # What could not be fetched names its address itself.
+        found = state.problem if state.problem.startswith(state.source) else f"{state.source}: {state.problem}"
+        return Finding(subject, "problem", found, advice)
+    kinds = f"{len(domain.bundle.jwt_authorities)} for JWT-SVIDs, {len(domain.bundle.x509_authorities)} for X.509-SVIDs"
+    return Finding(subject, "ok", f"{state.source}: authorities: {kinds}; {state.age or 0:.0f} s old")
 
 
 def _files(configuration: Configuration) -> list[Finding]:

@@ -6,7 +6,7 @@ from broker.identity.identities import Identities
 from broker.identity.presented import AssertionType, Presented
 from broker.identity.private_key import PrivateKeys
 from broker.identity.spiffe import JwtSvids
-from broker.identity.trust_domain import TrustDomain
+from broker.identity.trust_domain import TrustDomain, TrustDomains
 from broker.identity.x509 import Intermediates, X509Svids
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Presented",
     "PrivateKeys",
     "TrustDomain",
+    "TrustDomains",
     "UnverifiedNames",
     "X509Svids",
     "unverified_names",

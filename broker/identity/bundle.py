@@ -16,13 +16,13 @@ from scopes.keys import MAX_JWKS_BYTES, SVID_ALGORITHMS, Jwk, KeySet
 
 MAX_BUNDLE_BYTES = MAX_JWKS_BYTES
 
+BROKEN = (ValueError, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType, UnsupportedAlgorithm)
+"""What the library raises for bytes that are not a certificate, or one that nobody could mean."""
+
 _JWT_USE, _X509_USE = "jwt-svid", "x509-svid"
 
 # Keys of other types are to be ignored (§4.2.1), so they are left out and do not spoil the rest.
 _KEY_TYPES = frozenset({"EC", "RSA"})
-
-# What the library raises for bytes that are no certificate, or one that nobody could mean.
-_BROKEN = (ValueError, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType, UnsupportedAlgorithm)
 
 
 class _Document(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -64,6 +64,10 @@ class Bundle(NamedTuple):
             raise InvalidDocument(f"its spiffe_sequence went back from {known.sequence} to {self.sequence}")
 
 
+UNKNOWN = Bundle()
+"""Stands for a bundle that nobody could read yet, or not for too long. A domain that says it has no authorities is another."""
+
+
 def _authority(jwk: Jwk) -> x509.Certificate:
     """Read the one certificate of an X.509 authority (SPIFFE X509-SVID §6.1), which has to be for the key beside it."""
     chain = jwk.get("x5c")
@@ -75,7 +79,7 @@ def _authority(jwk: Jwk) -> x509.Certificate:
         same = _public_bytes(jwt.PyJWK(dict(jwk)).key) == _public_bytes(certificate.public_key())
     except x509.ExtensionNotFound:
         raise InvalidDocument("an x509-svid key has a certificate that is no authority's") from None
-    except (binascii.Error, jwt.PyJWTError, *_BROKEN):
+    except (binascii.Error, jwt.PyJWTError, *BROKEN):
         raise InvalidDocument("an x509-svid key has no usable certificate") from None
     if not constraints.ca:
         raise InvalidDocument("an x509-svid key has a certificate that is no authority's")

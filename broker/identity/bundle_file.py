@@ -1,12 +1,16 @@
 """A trust domain's bundle in a file, which is read again when it changes."""
 
+import logging
 from pathlib import Path
 
+from broker import metrics
 from broker.errors import ConfigurationError
 from broker.identity.bundle import Bundle
 from broker.identity.trust_domain import BundleState
 from scopes.clock import Clock, SystemClock
 from scopes.errors import InvalidDocument
+
+_LOG = logging.getLogger(__name__)
 
 Stamp = tuple[int, int, int]
 """What changes with a file: when it was written (ns), its size, and which file of that name it is."""
@@ -18,11 +22,11 @@ class BundleFile:
     def __init__(self, file: Path, *, clock: Clock | None = None) -> None:
         """Read the bundle; raise `ConfigurationError` if it cannot be used."""
         self._file = file
+        self._name = f"bundle in {file.name}"
         self._clock = clock or SystemClock()
         self._stamp = self._look()
         self._written = _written(self._stamp)
         self._problem = ""
-        self._failures = 0
         try:
             self._bundle = self._read()
         except (OSError, InvalidDocument) as error:
@@ -39,12 +43,15 @@ class BundleFile:
         """The age is how long ago the bundle in force was written."""
         self._renew()
         age = max(self._clock.now().wall / 1000 - self._written, 0.0)
-        return BundleState(f"file {self._file}", age, self._problem, self._failures)
+        return BundleState(f"file {self._file}", age, self._problem)
 
     def start(self) -> None:
         """Do nothing: the file is looked at whenever somebody asks."""
 
     def wake(self) -> None:
+        """Do nothing, for the same reason."""
+
+    def refresh(self) -> None:
         """Do nothing, for the same reason."""
 
     def close(self) -> None:
@@ -69,7 +76,8 @@ class BundleFile:
 
     def _failed(self, problem: str) -> None:
         if problem != self._problem:
-            self._failures += 1
+            metrics.IDENTITY_FAILURES.labels(self._name).inc()
+            _LOG.warning("%s: %s", self._name, problem)
         self._problem = problem
 
     def _read(self) -> Bundle:

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable
 from typing import Generic, NamedTuple, TypeVar
 
+from broker import metrics
 from broker.errors import BrokerError
 from scopes.background import Background
 from scopes.clock import Clock, Instant
@@ -49,9 +50,12 @@ class Refreshed(Generic[T]):
         *,
         clock: Clock,
         interval: Callable[[T], float | None] = lambda _: None,
+        min_interval: float = MIN_INTERVAL,
         hard_age: float = HARD_AGE,
     ) -> None:
         """Fetch by `fetch`, which raises a `BrokerError` or `ScopesError` that says why it failed and holds no secret.
+
+        `name` stands in logs and metrics, as in `bundle of prod.example.com`. `min_interval` and `hard_age` are in seconds.
 
         `interval` reads from a value when its source wants to be asked again (seconds); it is kept within sane bounds.
         """
@@ -59,13 +63,13 @@ class Refreshed(Generic[T]):
         self._fetch = fetch
         self._clock = clock
         self._interval = interval
+        self._min_interval = min_interval
         self._hard_age = hard_age
         self._fetched: _Fetched[T] | None = None
         self._attempted: Instant | None = None
         self._pause = 0.0
         self._failed = 0
         self._problem = ""
-        self.failures = 0
         self._background = Background(name, self.refresh)
 
     def start(self) -> None:
@@ -124,18 +128,18 @@ class Refreshed(Generic[T]):
     def _keep(self, value: T, now: Instant) -> float:
         # The age counts from before the fetch: what was true while it was answered is not newer than that.
         self._fetched = _Fetched(value, now)
-        self._failed, self._problem, self._pause = 0, "", MIN_INTERVAL
+        self._failed, self._problem, self._pause = 0, "", self._min_interval
         wanted = self._interval(value)
-        return min(max(INTERVAL if wanted is None else wanted, MIN_INTERVAL), MAX_INTERVAL) * _spread()
+        return min(max(INTERVAL if wanted is None else wanted, self._min_interval), MAX_INTERVAL) * _spread()
 
     def _note(self, problem: str) -> float:
-        self.failures += 1
+        metrics.IDENTITY_FAILURES.labels(self._name).inc()
         self._problem = problem
         _LOG.warning("%s: %s", self._name, problem)
         return self._pause
 
     def _after_failure(self) -> float:
-        least = _FIRST_PAUSE if self._fetched is None else MIN_INTERVAL
+        least = _FIRST_PAUSE if self._fetched is None else self._min_interval
         doubled = _FIRST_PAUSE * (1 << min(self._failed, _DOUBLINGS))
         return min(max(doubled, least), _LONGEST_PAUSE) * (2 - _spread())
 

@@ -1,8 +1,9 @@
 """A trust domain: its name, and where its bundle comes from."""
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
-from broker.identity.bundle import Bundle
+from broker.identity.bundle import UNKNOWN, Bundle
 
 
 class BundleState(NamedTuple):
@@ -11,7 +12,6 @@ class BundleState(NamedTuple):
     source: str
     age: float | None
     problem: str = ""
-    failures: int = 0
 
 
 class BundleSource(Protocol):
@@ -35,6 +35,10 @@ class BundleSource(Protocol):
         """Look again soon, for somebody shows what an authority signed that is not known."""
         ...
 
+    def refresh(self) -> None:
+        """Look now, and wait for it: for those who follow nothing and only want to know."""
+        ...
+
     def close(self) -> None:
         """End following it."""
         ...
@@ -51,3 +55,40 @@ class TrustDomain:
     def bundle(self) -> Bundle:
         """The bundle in force; another object when it has changed."""
         return self.source.bundle
+
+    @property
+    def state(self) -> BundleState:
+        """Where the bundle comes from, how old it is, and what is wrong, also where it only says that nobody is trusted."""
+        state, bundle = self.source.state, self.source.bundle
+        return state if state.problem or bundle.has_authorities else state._replace(problem="it has no authorities")
+
+
+class TrustDomains:
+    """All trust domains whose word counts."""
+
+    def __init__(self, domains: Iterable[TrustDomain]) -> None:
+        self._domains = tuple(domains)
+
+    def __iter__(self) -> Iterator[TrustDomain]:
+        return iter(self._domains)
+
+    def start(self) -> None:
+        """Begin to follow the bundles of all."""
+        for domain in self._domains:
+            domain.source.start()
+
+    def close(self) -> None:
+        """End following them."""
+        for domain in self._domains:
+            domain.source.close()
+
+    @property
+    def notice(self) -> str:
+        """What is wrong with any of them; empty if nothing is."""
+        states = [(domain.name, domain.state) for domain in self._domains]
+        return "; ".join(f"bundle of {name}: {state.problem}" for name, state in states if state.problem)
+
+    @property
+    def are_unknown(self) -> bool:
+        """Tell whether not one bundle is known, so that no SVID proves anything now."""
+        return all(domain.bundle is UNKNOWN for domain in self._domains)

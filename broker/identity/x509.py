@@ -11,13 +11,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509 import verification
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from broker.errors import ConfigurationError, InvalidClient
-from broker.identity.bundle import Bundle
+from broker.identity.bundle import BROKEN, Bundle
 from broker.identity.trust_domain import TrustDomain
 from broker.spiffe_id import trust_domain
 from broker.workload import Workload
@@ -34,9 +33,6 @@ MAX_INTERMEDIATES = 4
 
 MAX_REMEMBERED = 10_000
 """How many verified chains are remembered; a workload shows the same one until it rotates."""
-
-_BROKEN = (ValueError, x509.DuplicateExtension, x509.InvalidVersion, x509.UnsupportedGeneralNameType, UnsupportedAlgorithm)
-"""What the library raises for bytes that are not a certificate, or one that nobody could mean."""
 
 
 class Intermediates:
@@ -68,7 +64,7 @@ class Intermediates:
     def _read(self) -> tuple[x509.Certificate, ...]:
         try:
             return tuple(x509.load_pem_x509_certificates(self._file.read_bytes()))
-        except (OSError, *_BROKEN) as error:
+        except (OSError, *BROKEN) as error:
             raise ConfigurationError([f"{self._file}: not certificates in PEM: {error}"]) from None
 
 
@@ -102,7 +98,7 @@ class X509Svids:
             return known.workload
         try:
             verified = self._verify(unverified_chain, now)
-        except (InvalidDocument, *_BROKEN) as error:
+        except (InvalidDocument, *BROKEN) as error:
             raise InvalidClient(f"the certificate is not accepted: {error}") from None
         if len(self._remembered) >= MAX_REMEMBERED:
             self._remembered.pop(next(iter(self._remembered)))
@@ -115,11 +111,11 @@ class X509Svids:
 
     def _verify(self, unverified_chain: Chain, now: int) -> _Verified:
         leaf, *between = _loaded(unverified_chain)
-        id = _spiffe_id(leaf)
+        id = spiffe_id_of(leaf)
         domain = self._trust_domains.get(trust_domain(id) or "")
         if domain is None:
             raise InvalidDocument("it does not name a workload of a trusted domain")
-        _check_leaf(leaf)
+        check_leaf(leaf)
         bundle, known = domain.bundle, self._intermediates.get(domain.name)
         between += known.certificates if known is not None else ()
         try:
@@ -146,7 +142,7 @@ def _loaded(unverified_chain: Chain) -> list[x509.Certificate]:
     return [x509.load_der_x509_certificate(certificate) for certificate in unverified_chain]
 
 
-def _spiffe_id(leaf: x509.Certificate) -> str:
+def spiffe_id_of(leaf: x509.Certificate) -> str:
     """Return the one URI of a certificate that nobody has verified yet (§2, §5.2)."""
     try:
         names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -158,7 +154,7 @@ def _spiffe_id(leaf: x509.Certificate) -> str:
     return uris[0]
 
 
-def _check_leaf(leaf: x509.Certificate) -> None:
+def check_leaf(leaf: x509.Certificate) -> None:
     """Raise `InvalidDocument` unless the certificate is a workload's own, and not one that signs others (§4, §5.2)."""
     key = leaf.public_key()
     if not isinstance(key, ec.EllipticCurvePublicKey) and not (

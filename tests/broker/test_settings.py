@@ -235,6 +235,62 @@ def test_a_trust_domain_twice_is_refused(tmp_path: Path) -> None:
     assert "names a trust domain twice" in found
 
 
+ENDPOINT = 'bundle_endpoint = "https://bundles.example.com/"\n'
+SPIFFE_ID = 'endpoint_spiffe_id = "spiffe://prod.example.com/spire/server"\n'
+WORKLOAD_API = 'workload_api = "unix:///run/spire/agent.sock"\n'
+FILE = 'bundle = "bundle.json"\n'
+
+
+def of_domain(*lines: str, name: str = "prod.example.com") -> str:
+    return f'[[trust.spiffe]]\ntrust_domain = "{name}"\n' + "".join(lines)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        [FILE],
+        [ENDPOINT],
+        [ENDPOINT, "allow_private_addresses = true\n"],
+        [ENDPOINT, SPIFFE_ID, FILE],
+        [WORKLOAD_API],
+    ],
+    ids=["a file", "an endpoint", "one in a private network", "an endpoint with an id", "the Workload API"],
+)
+def test_a_bundle_comes_from_one_place(tmp_path: Path, lines: list[str]) -> None:
+    other = of_domain(FILE, name="other.example.com")
+    assert len(load(tmp_path, trust=of_domain(*lines) + other).trust.spiffe) == 2
+
+
+@pytest.mark.parametrize(
+    ("lines", "problem"),
+    [
+        pytest.param([], "needs exactly one of bundle, bundle_endpoint and workload_api", id="no place"),
+        pytest.param([FILE, ENDPOINT], "needs exactly one of", id="a file and an endpoint"),
+        pytest.param([FILE, WORKLOAD_API], "needs exactly one of", id="a file and the Workload API"),
+        pytest.param([ENDPOINT, WORKLOAD_API], "needs exactly one of", id="an endpoint and the Workload API"),
+        pytest.param([ENDPOINT, SPIFFE_ID], "to believe it the first time", id="an id without a bundle"),
+        pytest.param([ENDPOINT, SPIFFE_ID.replace("prod", "x"), FILE], "of prod.example.com", id="an id of another domain"),
+        pytest.param(
+            [ENDPOINT, SPIFFE_ID.replace("/spire/server", ""), FILE], "of prod.example.com", id="an id without a path"
+        ),
+        pytest.param([WORKLOAD_API, SPIFFE_ID, FILE], "goes with a bundle_endpoint", id="an id for the Workload API"),
+        pytest.param([FILE, "allow_private_addresses = true\n"], "is for a bundle_endpoint", id="a private network of a file"),
+    ],
+)
+def test_a_bundle_that_comes_from_nowhere_or_from_several_places_is_refused(
+    tmp_path: Path, lines: list[str], problem: str
+) -> None:
+    (found,) = problems_of(tmp_path, trust=of_domain(*lines))
+    assert found.startswith("trust.spiffe (prod.example.com): ")
+    assert problem in found
+
+
+@pytest.mark.parametrize("name", ["", "PROD", "spiffe://prod", "prod/x", "prod:1", "prod ", "x" * 256])
+def test_what_is_no_name_of_a_trust_domain_is_refused(tmp_path: Path, name: str) -> None:
+    (found,) = problems_of(tmp_path, trust=of_domain(FILE, name=name))
+    assert "not the name of a trust domain" in found
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -2,7 +2,7 @@
 
 import pytest
 
-from broker.spiffe_id import is_spiffe_id, trust_domain
+from broker.spiffe_id import is_spiffe_id, is_trust_domain, trust_domain
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,13 @@ def test_anything_else_names_no_workload(text: str) -> None:
 
 def test_the_longest_id_has_2048_bytes() -> None:
     assert is_spiffe_id(f"spiffe://prod/{'a' * (2048 - len('spiffe://prod/'))}")
+
+
+@pytest.mark.parametrize("text", ["prod.example.com", "prod", "a_b-c.9", "x" * 255])
+def test_a_trust_domain_is_named_by_itself(text: str) -> None:
+    assert is_trust_domain(text)
+
+
+@pytest.mark.parametrize("text", ["", "PROD", "spiffe://prod", "prod/", "prod:1", "prod\n", "pröd", "x" * 256])
+def test_other_texts_name_no_trust_domain(text: str) -> None:
+    assert not is_trust_domain(text)

@@ -1,12 +1,18 @@
 """Whether the process lives, and whether it can issue."""
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from broker import private_key_file
+from broker.settings import SpiffeTrust, Trust
 from tests.broker.front import Front
 from tests.broker.redis_server import RedisServer
-from tests.broker.world import World, fake_backend, redis_backend
+from tests.broker.world import REGISTRY, World, fake_backend, redis_backend
+
+NOBODY_THERE = SpiffeTrust("development.test", bundle_endpoint="http://127.0.0.1:1/", allow_private_addresses=True)
 
 
 async def test_a_process_that_answers_lives(front: Front) -> None:
@@ -54,3 +60,37 @@ async def test_a_worker_whose_store_has_a_problem_is_not_ready_and_says_which(
     assert "maxmemory-policy" in response.json()["problem"]
     watch.close()
     await backend.close()
+
+
+async def test_a_worker_whose_bundle_is_broken_is_ready_and_says_so(front: Front) -> None:
+    """It goes on with the bundle that it has; who has to mend the file should hear of it."""
+    (front.world.folder / "keys" / "development" / "bundle.json").write_text("{")
+    response = await front.get("/readyz", None)
+    assert response.status_code == 200
+    assert "bundle of development.test: not the JSON" in response.json()["problem"]
+    assert (await front.token()).status_code == 200
+
+
+async def knowing_no_bundle(folder: Path, **changes: Any) -> Any:
+    backend = fake_backend()
+    front = Front(World(folder, backend, changes={"trust": Trust(spiffe=(NOBODY_THERE,))}, **changes))
+    response, token = await front.get("/readyz", None), await front.token()
+    await backend.close()
+    assert (token.status_code, token.json()["error"], token.headers["retry-after"]) == (503, "temporarily_unavailable", "5")
+    return response
+
+
+async def test_a_worker_to_which_nobody_could_prove_who_they_are_is_not_ready(tmp_path: Path) -> None:
+    response = await knowing_no_bundle(tmp_path)
+    assert response.status_code == 503
+    assert "bundle of development.test: not fetched yet" in response.json()["problem"]
+
+
+async def test_a_worker_that_knows_no_bundle_is_ready_for_agents_with_keys_of_their_own(tmp_path: Path) -> None:
+    public = private_key_file.create(tmp_path / "agent.jwk").public_jwk
+    key = ", ".join(f"{member} = {json.dumps(public[member])}" for member in ("kty", "crv", "x", "y"))
+    agent = REGISTRY[REGISTRY.index("[agents.support-bot]") :].replace("support-bot]", "signing-bot]", 1)
+    agent = agent.partition("[agents.other-bot]")[0].replace("workloads", f"keys = [{{ {key} }}]\n# workloads")
+    response = await knowing_no_bundle(tmp_path, registry=REGISTRY + agent)
+    assert response.status_code == 200
+    assert "development.test" in response.json()["problem"]

@@ -78,3 +78,9 @@ async def test_no_name_is_a_label(front: Front) -> None:
     await front.post("/v1/revocations", {"selector": {"owner": "jane@example.com"}, "reason": "drill"})
     text = (await front.get("/metrics", None)).text
     assert not re.search(r"support-bot|jane|ticket/4711|lse_|tsk_|spiffe", text)
+
+
+async def test_the_age_of_every_bundle_is_told(front: Front) -> None:
+    text = (await front.get("/metrics", None)).text
+    (age,) = re.findall(r'^broker_bundle_age_seconds{trust_domain="development.test"} (\S+)$', text, re.MULTILINE)
+    assert 0 <= float(age) < 600

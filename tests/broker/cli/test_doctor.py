@@ -189,6 +189,21 @@ def test_a_key_folder_that_is_open_to_others_is_a_problem(folder: Path) -> None:
     assert ratings(folder, "keys", refusals.REFUSED) == ["problem"]
 
 
+def test_every_bundle_is_read_as_a_worker_reads_it(folder: Path) -> None:
+    (finding,) = findings(folder)["bundle of development.test"]
+    assert finding["rating"] == "ok"
+    assert "1 for JWT-SVIDs, 0 for X.509-SVIDs" in finding["found"]
+
+
+def test_a_bundle_that_cannot_be_read_is_a_problem(folder: Path) -> None:
+    file = folder / "broker.toml"
+    far = 'trust_domain = "far.test"\nbundle_endpoint = "http://127.0.0.1:1/"\nallow_private_addresses = true\n'
+    file.write_text(f"{file.read_text()}\n[[trust.spiffe]]\n{far}")
+    (finding,) = findings(folder, refusals.REFUSED)["bundle of far.test"]
+    assert finding["rating"] == "problem"
+    assert finding["found"].startswith("http://127.0.0.1:1/: [Errno 111]")
+
+
 def test_a_store_that_does_not_answer_is_unreachable(folder: Path, redis_server: RedisServer) -> None:
     redis_server.kill()
     assert "does not answer" in str(findings(folder, refusals.UNREACHABLE))
