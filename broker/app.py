@@ -69,7 +69,7 @@ from broker.identity import (
 from broker.identity.bundle_sources import bundle_source
 from broker.inquiry import Inquiry
 from broker.issuer import Issuer
-from broker.keys import FolderCustody, KeyFolder, Keys
+from broker.keys import Custody, FolderCustody, KeyFolder, Keys
 from broker.leases import Leases
 from broker.lifecycle import Lifecycle
 from broker.operators import Operators
@@ -342,11 +342,23 @@ class Broker:
         folder = self.configuration.keys
         return Keys(
             folder,
-            custodies=[FolderCustody(folder.wrapping)],
+            custodies=self._custodies(),
             store=self.stores.shared,
             follower=self.stores.follower,
             clock=self.clock,
         )
+
+    def _custodies(self) -> list[Custody]:
+        """Return where keys are kept; new ones are made in the first, and what the folder had before goes on from there."""
+        settings, in_folder = self.configuration.settings, FolderCustody(self.configuration.keys.wrapping)
+        store = settings.key_store
+        if store is None:
+            return [in_folder]
+        # Of its own extra, which a broker without an HSM need not have.
+        from broker.keys.pkcs11 import Pkcs11Custody  # noqa: PLC0415
+
+        pin_file = settings.path(store.pin_file)
+        return [Pkcs11Custody(module=store.module, token_label=store.token_label, pin_file=pin_file), in_folder]
 
     def _rotation(self) -> Rotation:
         return Rotation(

@@ -24,6 +24,7 @@ PREFIX = "BROKER_"
 _ISSUER = re.compile(r"(?P<scheme>https?)://(?P<host>[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 _LISTEN = re.compile(r"(?P<host>[^\[\]:/\s]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]{1,5})")
 _LARGEST_PORT = 65535
+_IN_THE_FILE_ONLY = ("trust", "key_store", "folder")
 _NUMBERS = ("max_ttl", "replicas_required", "key_lifetime")
 _KEY_PASSPHRASE = f"{PREFIX}KEY_PASSPHRASE"
 _SHORTEST_KEY_LIFE = 900  # a key is published for seven minutes before it signs, and is followed by one that is, too
@@ -52,6 +53,15 @@ class ProxyTrust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     header: str
 
 
+class KeyStore(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Where new keys of the broker are made and kept, instead of the key folder: a token of an HSM. Its PIN is in a file."""
+
+    kind: Literal["pkcs11"]
+    module: str
+    token_label: str
+    pin_file: str
+
+
 class Trust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whose word on identity is believed."""
 
@@ -75,6 +85,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     keys: str = "keys"
     key_lifetime: Annotated[int, msgspec.Meta(ge=0, le=_LONGEST_KEY_LIFE)] = 30 * 24 * 3600
     key_passphrase_file: str | None = None
+    key_store: KeyStore | None = None
     trust: Trust = Trust()
     feed_access: Literal["workloads", "anyone"] | None = None
     max_ttl: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 900
@@ -147,7 +158,9 @@ def key_passphrase(settings: Settings, *, environment: Mapping[str, str] = os.en
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
-    names = {f"{PREFIX}{name.upper()}": name for name in Settings.__struct_fields__ if name not in ("trust", "folder")}
+    names = {
+        f"{PREFIX}{name.upper()}": name for name in Settings.__struct_fields__ if name not in ("trust", "key_store", "folder")
+    }
     found = {name: environment[variable] for variable, name in names.items() if variable in environment}
     return {name: int(value) if name in _NUMBERS and value.isdecimal() else value for name, value in found.items()}
 

@@ -18,7 +18,7 @@ from broker.leases import Settled
 from broker.policy import schema
 from broker.registry import records
 from broker.selector import Selector
-from broker.settings import PREFIX, ProxyTrust, Settings, SpiffeTrust
+from broker.settings import PREFIX, KeyStore, ProxyTrust, Settings, SpiffeTrust
 from broker.tasks import Declaration
 from scopes import Grant, Verifier
 from scopes.errors import ScopesError, VerificationError
@@ -58,7 +58,7 @@ def test_every_setting_is_described_with_its_variable_and_default() -> None:
     described = {cells[0].strip("`"): cells for cells in rows(section(page("operate/configuration.md"), "Settings"))}
     names = set(Settings.__struct_fields__) - {"folder"}
     assert names == set(described) - {"setting"}
-    for name in names - {"trust"}:
+    for name in names - {"trust", "key_store"}:
         assert f"`{PREFIX}{name.upper()}`" in described[name][1]
     assert {name: described[name][2].strip("`") for name in defaults(Settings)} == defaults(Settings)
 
@@ -67,6 +67,11 @@ def test_every_setting_is_described_with_its_variable_and_default() -> None:
 def test_every_key_of_whom_is_trusted_is_described(heading: str, struct: Any) -> None:
     described = {cells[0].strip("`") for cells in rows(section(page("operate/configuration.md"), heading))} - {"key"}
     assert described == set(struct.__struct_fields__)
+
+
+def test_every_key_of_a_key_store_is_described() -> None:
+    table = section(page("operate/configuration.md"), "`[key_store]`")
+    assert {cells[0].strip("`") for cells in rows(table)} - {"key"} == set(KeyStore.__struct_fields__)
 
 
 @pytest.mark.parametrize("heading", REGISTRY_SECTIONS)
