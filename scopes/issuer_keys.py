@@ -21,6 +21,9 @@ REFRESH_INTERVAL = 300.0
 MIN_INTERVAL = 10.0
 """The least seconds between two fetches, whoever asks."""
 
+SPREAD = 2.0
+"""The seconds over which verifiers spread a fetch that a new key has all of them want at the same moment."""
+
 HARD_AGE = 24 * 3600 * 1000
 """The milliseconds for which keys are trusted though the issuer could not be asked again."""
 
@@ -37,6 +40,8 @@ class IssuerKeys:
         self._keys = KeySet()
         self._fetched: Instant | None = None
         self._attempted: Instant | None = None
+        self._is_asked = False
+        self._spread: tuple[Instant, float] | None = None
         self._background = Background("issuer-keys", self.refresh)
 
     def start(self) -> None:
@@ -61,6 +66,7 @@ class IssuerKeys:
         """Return the key of this id; if it is not there, ask for a fetch and return `None`."""
         key = self._keys.get(kid)
         if key is None:
+            self._is_asked = True
             self._background.wake()
         return key
 
@@ -69,15 +75,29 @@ class IssuerKeys:
         now = self._clock.now()
         if self._attempted is not None and now.since(self._attempted) < MIN_INTERVAL * 1000:
             return MIN_INTERVAL - now.since(self._attempted) / 1000
+        early = self._early(now)
+        if early > 0:
+            return early
         self._attempted = now
         try:
             self._keys = self._fetch()
             self._fetched = now
         except (httpx2.HTTPError, InvalidDocument) as error:
             _LOG.warning("could not fetch %s, keeping the keys known: %s", self._url, told(error))
-            return MIN_INTERVAL if self._fetched is not None else self._soon()
+            return MIN_INTERVAL * random.uniform(1.0, 1.5) if self._fetched is not None else self._soon()  # noqa: S311
         # Spread over a tenth of the interval, so that verifiers started together do not fetch together for ever.
         return REFRESH_INTERVAL * random.uniform(0.9, 1.0)  # noqa: S311 - not a secret
+
+    def _early(self, now: Instant) -> float:
+        """Return for how many seconds more a fetch waits that an unknown key asked for; the regular ones are spread already."""
+        if self._fetched is None or not self._is_asked:
+            return 0.0
+        # Drawn once: whoever asks again meanwhile waits for the same fetch.
+        since, wait = self._spread = self._spread or (now, random.uniform(0.0, SPREAD))  # noqa: S311 - not a secret
+        early = wait - now.since(since) / 1000
+        if early <= 0:
+            self._is_asked, self._spread = False, None
+        return early
 
     def _soon(self) -> float:
         self._attempted = None

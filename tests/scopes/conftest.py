@@ -20,8 +20,9 @@ settings.load_profile("scopes")
 
 @pytest.fixture(autouse=True)
 def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let events be acknowledged at once: the clock of these tests stands still while they wait."""
+    """Let events be acknowledged and keys be fetched at once: the clock of these tests stands still while they wait."""
     monkeypatch.setattr("scopes.acknowledgements.SPREAD", 0.0)
+    monkeypatch.setattr("scopes.issuer_keys.SPREAD", 0.0)
 
 
 @pytest.fixture

@@ -240,3 +240,26 @@ def test_every_refusal_has_a_code_and_a_status_of_its_kind():
         ("keys_unavailable", 503),
         ("proof_replay_unknown", 503),
     ]
+
+
+def test_ten_thousand_requests_with_unknown_keys_cause_one_fetch_in_ten_seconds(verifier, clock, issuer, make_token):
+    """TRAPS 5: unknown `kid` causes a fetch per request."""
+    for seconds in range(21):
+        eventually(lambda wanted=1 + seconds // 10: issuer.times_asked(JWKS) == wanted)
+        for number in range(500):
+            with pytest.raises(InvalidToken):
+                read(verifier, make_token(header={"kid": f"invented {seconds} {number}"}))
+        clock.advance(1_000)
+    assert issuer.times_asked(JWKS) <= 3
+
+
+def test_a_remembered_token_is_refused_once_its_key_is_published_no_more(verifier, clock, issuer, make_token):
+    token = make_token()
+    assert is_granted(verifier, token)
+    issuer.key = new_key()
+    pass_time(verifier, issuer, clock, 10_000)
+    assert is_granted(verifier, token)
+    assert not is_granted(verifier, make_token())
+    eventually(lambda: issuer.times_asked(JWKS) == 2)
+    eventually(lambda: not is_granted(verifier, token))
+    assert is_granted(verifier, make_token())
