@@ -6,14 +6,20 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from broker import app, settings
 from broker.app import Broker
 from broker.errors import ConfigurationError
+from broker.identity import Presented
+from scopes.client_certificate import thumbprint
 from scopes.clock import SystemClock
 from tests.broker.api.asgi import Exchange
+from tests.broker.certified import trust
+from tests.broker.redis_server import free_port
 from tests.broker.world import CRM, World, fake_backend, write_files
+from tests.live.certificates import Certificates
 from tests.scopes.clocks import eventually
 
 
@@ -66,6 +72,46 @@ def test_a_broken_file_stops_the_start_and_is_named(folder: Path, path: str, con
     with pytest.raises(ConfigurationError) as refused:
         Broker(configured(folder), fake_backend().stores, clock=SystemClock())
     assert str(file.parent) in str(refused.value)
+
+
+def certified_for_mutual_tls(folder: Path) -> Certificates:
+    """Have the broker of a folder listen with mutual TLS, and know an intermediate."""
+    certificates = Certificates(folder / "tls")
+    trust(folder, certificates.root)
+    written = (folder / "broker.toml").read_text()
+    own = 'tls_certificate = "tls/server.pem"\ntls_key = "tls/server.key"\n' + f'mtls_listen = "127.0.0.1:{free_port()}"\n'
+    (folder / "broker.toml").write_text(f'{own}{written}intermediates = "tls/middle.pem"\n')
+    return certificates
+
+
+@pytest.mark.parametrize("name", ["server.pem", "server.key", "middle.pem"])
+def test_a_broken_certificate_stops_the_start_beside_all_else_that_is_broken(folder: Path, name: str) -> None:
+    certified_for_mutual_tls(folder)
+    (folder / "tls" / name).write_text("nothing")
+    (folder / "keys" / "token.jwk").unlink()
+    with pytest.raises(ConfigurationError) as refused:
+        configured(folder)
+    assert len(refused.value.problems) == 2
+    assert ("middle.pem" if name == "middle.pem" else "tls_certificate") in str(refused.value)
+
+
+async def test_a_worker_listens_with_mutual_tls_for_as_long_as_it_runs(folder: Path) -> None:
+    """Beside the server that runs it, in its event loop, and a leaf alone is enough where the rest of its path is known."""
+    certificates = certified_for_mutual_tls(folder)
+    own = certificates.identity()
+    configuration = configured(folder)
+    broker = Broker(configuration, app.connect(configuration.settings), clock=SystemClock())
+    assert configuration.settings.mtls_address is not None
+    url = f"https://localhost:{configuration.settings.mtls_address[1]}"
+    async with httpx2.AsyncClient(verify=own.context, trust_env=False) as client:
+        async with broker.application().lifespan():
+            await asyncio.to_thread(eventually, broker.follower.is_current)
+            opened = await client.post(f"{url}/v1/tasks", json={"type": "summarise-ticket"})
+            assert opened.status_code == 201
+        with pytest.raises(httpx2.TransportError):
+            await client.post(f"{url}/v1/tasks", json={"type": "summarise-ticket"})
+    alone = Presented(unverified_chain=(own.der,))
+    assert (await broker.identities.authenticate(alone)).certificate == thumbprint(own.der)
 
 
 def test_without_a_redis_url_the_store_is_inside_the_process_and_exists_once(folder: Path) -> None:

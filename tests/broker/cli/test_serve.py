@@ -114,6 +114,37 @@ def test_a_port_that_is_taken_is_refused_though_workers_share_theirs(folder):
     assert listen in done.err
 
 
+def test_a_port_for_mutual_tls_that_is_taken_is_refused_too(tmp_path, monkeypatch):
+    broker = tls_broker(tmp_path, monkeypatch)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        listen = f"127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setenv("BROKER_MTLS_LISTEN", listen)
+        done = run("serve", *broker.config)
+    assert done.code == 2
+    assert f"mtls_listen: cannot listen on {listen}" in done.err
+
+
+def test_people_are_told_where_certificates_are_taken(tmp_path, monkeypatch):
+    listen = f"127.0.0.1:{free_port()}"
+    broker = tls_broker(tmp_path, monkeypatch, mtls_listen=listen).start()
+    try:
+        said = [broker.process.stderr.readline() for _ in range(3)]
+    finally:
+        broker.end()
+    assert said[2] == f"With mutual TLS it listens on {listen}; clients reach that at https://{listen}.\n"
+
+
+def tls_broker(folder: Path, monkeypatch: pytest.MonkeyPatch, **settings: str) -> Served:
+    """Make a broker with a certificate of its own, and have every command read its settings."""
+    listen = f"127.0.0.1:{free_port()}"
+    tls = {"tls_certificate": "broker.crt", "tls_key": "broker.key", **settings}
+    broker = Served(folder / "broker", listen=listen, issuer=f"https://{listen}", **tls)
+    certify(broker.folder)
+    for name, value in broker.environment.items():
+        monkeypatch.setenv(name, value)
+    return broker
+
+
 def test_without_a_configuration_it_names_what_makes_one(tmp_path):
     done = serve(tmp_path)
     assert done.code == 2
