@@ -130,6 +130,14 @@ async def test_nobody_else_gets_in(served: Served, chain: list[Made]) -> None:
     assert not served.scopes
 
 
+async def test_without_a_certificate_there_is_no_handshake(served: Served) -> None:
+    """With TLS 1.2 the client hears of it before it could send anything."""
+    context = served.context()
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        await asyncio.open_connection("localhost", served.port, ssl=context, family=socket.AF_INET)
+
+
 async def test_an_older_tls_is_refused(served: Served) -> None:
     context = served.context(leaf(PROD, BOT, start=NOW))
     with pytest.warns(DeprecationWarning, match="TLSv1_1"):

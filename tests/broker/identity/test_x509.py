@@ -203,6 +203,22 @@ def test_a_certificate_that_is_not_an_svid_of_its_domain_proves_nothing(domains:
 
 
 @pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("two URIs (TRAPS 9)", "exactly one URI"),
+        ("an authority's certificate as leaf (TRAPS 9)", "a certificate authority's"),
+        ("keyCertSign (§4.3)", "its key usage"),
+        ("extended key usage for servers only (§4.4)", "its extended key usage"),
+        ("an authority of the same name (TRAPS 9)", "no path to an authority"),
+        ("an unknown domain", "a trusted domain"),
+    ],
+)
+def test_whoever_is_refused_is_told_what_is_wrong_with_the_certificate(domains: Domains, name: str, why: str) -> None:
+    with pytest.raises(InvalidClient, match=why):
+        domains.authenticate(*HOSTILE[name])
+
+
+@pytest.mark.parametrize(
     "chain",
     [
         pytest.param((), id="nothing"),
