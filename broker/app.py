@@ -250,9 +250,8 @@ class Broker:
         self.watch = Watch(settings.redis_url, clock=clock, replicas_required=settings.replicas_required)
         self.tasks = Tasks(store, audit=self.audit, clock=clock, watch=self.watch)
         self.identities = self._identities()
-        self.possession = Possession(
-            store=store, nonces=Nonces(store, clock=clock), url=f"{settings.issuer}{token.PATH}", clock=clock
-        )
+        urls = [f"{address}{token.PATH}" for address in (settings.issuer, settings.mtls_url) if address is not None]
+        self.possession = Possession(store=store, nonces=Nonces(store, clock=clock), urls=urls, clock=clock)
         self.standing = Standing(clock=clock)
         self.operators = Operators(self._operator_keys, store=store, audience=settings.issuer, clock=clock)
         self.stuck_work = StuckWork(clock)

@@ -2,6 +2,7 @@
 
 import base64
 import hashlib
+from collections.abc import Sequence
 
 from broker.errors import InvalidDpopProof, UseDpopNonce
 from broker.possession.nonces import Nonces
@@ -21,11 +22,11 @@ _METHOD = "POST"
 class Possession:
     """Knows the key that a caller holds."""
 
-    def __init__(self, *, store: Store, nonces: Nonces, url: str, clock: Clock) -> None:
-        """Accept proofs for `url`, which is the token endpoint as its callers write it."""
+    def __init__(self, *, store: Store, nonces: Nonces, urls: Sequence[str], clock: Clock) -> None:
+        """Accept proofs for any of `urls`: the token endpoint as its callers write it, with its aliases (RFC 8705 §5)."""
         self._store = store
         self._nonces = nonces
-        self._url = url
+        self._urls = urls
         self._clock = clock
         self._spend = store.script("broker.possession", "spend")
 
@@ -34,15 +35,21 @@ class Possession:
 
         Raises `InvalidDpopProof`, `UseDpopNonce` where it lacks a nonce of ours, and `Unavailable` without a store.
         """
-        try:
-            proof = proofs.check(unverified_proof, method=_METHOD, url=self._url, now=self._clock.now().wall)
-        except InvalidDocument as error:
-            raise InvalidDpopProof(f"the DPoP proof is not accepted: {error}") from None
+        proof = self._checked(unverified_proof)
         if not await self._nonces.knows(proof.nonce):
             raise UseDpopNonce("make the DPoP proof again, with the nonce of the DPoP-Nonce header")
         if not await self._store.run(self._spend, [key(shard_of(proof.thumbprint), "proofs")], _record(proof)):
             raise InvalidDpopProof("the DPoP proof was used before; make one for each request")
         return proof.thumbprint
+
+    def _checked(self, unverified_proof: str) -> Proof:
+        refusals = []
+        for url in self._urls:
+            try:
+                return proofs.check(unverified_proof, method=_METHOD, url=url, now=self._clock.now().wall)
+            except InvalidDocument as error:
+                refusals.append(error)
+        raise InvalidDpopProof(f"the DPoP proof is not accepted: {refusals[0]}")
 
     async def nonce(self) -> str:
         """Return the nonce to make the next proof with; raise `Unavailable` without a store."""

@@ -46,7 +46,9 @@ class Replica:
             pause.wait(0.02)
         raise AssertionError("the replica did not become ready")
 
-    def token(self, assertion: str, scope: str = "crm:ticket/4711#read[subject]") -> httpx2.Response:
+    def token(
+        self, assertion: str, scope: str = "crm:ticket/4711#read[subject]", *, headers: dict[str, str] | None = None
+    ) -> httpx2.Response:
         """Ask for a token as an OAuth client does."""
         form = {
             "grant_type": CLIENT_CREDENTIALS,
@@ -54,7 +56,7 @@ class Replica:
             "client_assertion": assertion,
             "scope": scope,
         }
-        return httpx2.post(f"{self.url}/oauth/token", data=form, timeout=10)
+        return httpx2.post(f"{self.url}/oauth/token", data=form, headers=headers, timeout=10)
 
     def revoke(self, assertion: str, **selector: object) -> httpx2.Response:
         """Revoke as an operator does."""

@@ -16,8 +16,10 @@ import pytest
 from broker.client import Agent
 from broker.identity import development
 from scopes import ProofRequired, Verifier
+from scopes import proof as proofs
 from scopes.client_certificate import thumbprint
 from scopes.clock import SystemClock
+from scopes.keys import SigningKey
 from tests.broker.certified import authority_of, svid_of, trust
 from tests.broker.cli.typed import run
 from tests.broker.front import claims_of
@@ -177,6 +179,19 @@ def test_the_metadata_leads_to_the_listener_for_mutual_tls(site: Site) -> None:
     endpoint = metadata.json()["mtls_endpoint_aliases"]["token_endpoint"]
     assert endpoint == f"{site.mtls_url}/oauth/token"
     assert httpx2.post(endpoint, data=form(), verify=site.certificates.identity().context).status_code == 200
+
+
+def test_a_proof_at_the_address_for_mutual_tls_binds_the_token_to_its_own_key(site: Site) -> None:
+    """RFC 9449 §4.2: the URL in it is the one that was called. One kind of `cnf`, and it is the proof's (TRAPS 17)."""
+    key, url = SigningKey.generate(), f"{site.mtls_url}/oauth/token"
+    nonce = None
+    with site.client(site.certificates.identity()) as client:
+        for status in (400, 200):
+            proof = proofs.make(key, method="POST", url=url, now=SystemClock().now().wall, nonce=nonce)
+            answer = client.post(url, data=form(), headers={"DPoP": proof})
+            assert answer.status_code == status, answer.text
+            nonce = answer.headers["dpop-nonce"]
+    assert claims_of(answer.json()["access_token"])["cnf"] == {"jkt": key.kid}
 
 
 def test_an_agent_with_nothing_but_its_certificate_ends_its_task(site: Site) -> None:

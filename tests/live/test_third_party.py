@@ -1,12 +1,16 @@
 """A token is a standard JWT: a library that knows nothing of us verifies it with nothing but the published keys."""
 
 import json
+import time
+import uuid
 
 import pytest
 from joserfc import jwt
 from joserfc.errors import BadSignatureError, InvalidClaimError
-from joserfc.jwk import KeySet
+from joserfc.jwk import ECKey, KeySet
 
+from scopes import proof
+from scopes.keys import SigningKey
 from tests.broker.world import CRM
 from tests.live.conftest import Site
 
@@ -50,6 +54,37 @@ def test_a_third_party_library_refuses_a_token_that_was_changed(keys: KeySet, to
     other = ("A" if signature[10] != "A" else "B").join((signature[:10], signature[11:]))
     with pytest.raises(BadSignatureError):
         jwt.decode(f"{header}.{payload}.{other}", keys, algorithms=["ES256"])
+
+
+def test_a_proof_that_a_third_party_library_signs_binds_a_token(site: Site) -> None:
+    """RFC 9449 §4.2: nothing of ours shapes its bytes, but for the nonce."""
+    key, replica = ECKey.generate_key("P-256"), site.replicas[0]
+
+    def prove(**more: str) -> str:
+        claims = {"jti": str(uuid.uuid4()), "htm": "POST", "htu": f"{site.issuer}/oauth/token", "iat": int(time.time()), **more}
+        header = {"typ": "dpop+jwt", "alg": "ES256", "jwk": key.as_dict(private=False)}
+        return jwt.encode(header, claims, key)
+
+    asked = replica.token(site.svid(), headers={"DPoP": prove()})
+    assert (asked.status_code, asked.json()["error"]) == (400, "use_dpop_nonce")
+    answer = replica.token(site.svid(), headers={"DPoP": prove(nonce=asked.headers["dpop-nonce"])})
+    assert answer.json()["token_type"] == "DPoP"
+    bound_to = jwt.decode(answer.json()["access_token"], KeySet.import_key_set(json.loads(replica.jwks()))).claims["cnf"]
+    assert bound_to == {"jkt": key.thumbprint()}
+
+
+def test_a_third_party_library_verifies_our_proofs() -> None:
+    key = SigningKey.generate()
+    made = proof.make(key, method="GET", url="https://crm.test/tickets/1?page=2", now=1_795_318_537_000, token="t", nonce="n")
+    public = ECKey.import_key({name: str(value) for name, value in key.public_jwk.items()})
+    verified = jwt.decode(made, public)
+    assert (verified.header["typ"], ECKey.import_key(verified.header["jwk"]).thumbprint()) == ("dpop+jwt", key.kid)
+    assert {name: verified.claims[name] for name in ("htm", "htu", "iat", "nonce")} == {
+        "htm": "GET",
+        "htu": "https://crm.test/tickets/1",
+        "iat": 1_795_318_537,
+        "nonce": "n",
+    }
 
 
 def test_a_third_party_library_refuses_a_token_for_another_service(site: Site, keys: KeySet, token: str) -> None:

@@ -3,6 +3,7 @@ import asyncio
 import pytest
 
 from broker.errors import BrokerError, InvalidDpopProof, Unavailable, UseDpopNonce
+from broker.possession import Nonces, Possession
 from broker.possession.nonces import SLOT
 from broker.store import key, shard_of
 from scopes import proof as proofs
@@ -50,6 +51,24 @@ async def test_a_nonce_that_is_too_old_is_not_one(world: World) -> None:
 async def test_a_proof_for_a_service_does_not_open_the_token_endpoint(world: World) -> None:
     with pytest.raises(InvalidDpopProof, match="htu"):
         await world.broker.possession.prove(await world.prove(url="https://crm.test/tickets/4711"))
+
+
+async def test_the_token_endpoint_may_have_two_addresses_and_is_one(world: World) -> None:
+    """RFC 8705 §5: whoever calls the one for mutual TLS writes that into the proof."""
+    store, alias = world.backend.stores.shared, "https://127.0.0.1:8443/oauth/token"
+    both = Possession(store=store, nonces=Nonces(store, clock=world.clock), urls=[URL, alias], clock=world.clock)
+    proof = await world.prove(url=alias)
+    assert await both.prove(proof) == AGENT_KEY.kid
+    assert await both.prove(await world.prove()) == AGENT_KEY.kid
+    with pytest.raises(InvalidDpopProof, match="used before"):
+        await both.prove(proof)
+    with pytest.raises(InvalidDpopProof, match="htu"):
+        await both.prove(await world.prove(url="https://127.0.0.1:9443/oauth/token"))
+
+
+async def test_where_there_is_no_such_address_it_is_no_token_endpoint(world: World) -> None:
+    with pytest.raises(InvalidDpopProof, match="htu"):
+        await world.broker.possession.prove(await world.prove(url="https://127.0.0.1:8443/oauth/token"))
 
 
 async def test_a_proof_is_taken_once(world: World) -> None:
