@@ -6,25 +6,21 @@ import ssl
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import httpx2
 import msgspec
 
 from scopes import claims as token_claims
 from scopes import jose
-from scopes import proof as proofs
 from scopes.acknowledgements import Acknowledgements
 from scopes.claims import TOKEN_TYPE, Claims
-from scopes.client_certificate import thumbprint
 from scopes.clock import Clock, Instant, SystemClock
 from scopes.errors import (
     Denied,
     Expired,
     InvalidDocument,
-    InvalidProof,
     InvalidToken,
-    ProofRequired,
     ReplayUnknown,
     Revoked,
     Stale,
@@ -32,10 +28,10 @@ from scopes.errors import (
     VerificationError,
 )
 from scopes.feed import Feed
+from scopes.holder import Shown, check_certificate, proven
 from scopes.issuer_keys import IssuerKeys
 from scopes.keys import VerificationKey
 from scopes.levels import Level
-from scopes.proof import Proof
 from scopes.replays import Replays, ReplayStore, spend_everywhere
 from scopes.revocations import Picture, Revocable, revocable
 from scopes.scope import Scope
@@ -76,14 +72,6 @@ class Grant(msgspec.Struct, frozen=True):
         if self.scope.fields is None:
             return dict(record)
         return {field: record[field] for field in self.scope.fields if field in record}
-
-
-class _Shown(NamedTuple):
-    """What came with a token to prove that its key is held, and the request they came with."""
-
-    unverified_proof: str | None
-    method: str
-    url: str
 
 
 class _Verified:
@@ -226,12 +214,12 @@ class Verifier:
         """
         now = self._clock.now()
         token = self._good(unverified_token, now)
-        _check_certificate(token, certificate)
+        check_certificate(token.certificate_thumbprint, certificate)
         if token.key_thumbprint is not None or proof is not None:
-            proven = _proven(token, unverified_token, _Shown(proof, method, url), now)
+            taken = proven(token.key_thumbprint, unverified_token, Shown(proof, method, url), now)
             if self._replay_store is not None:
                 raise ReplayUnknown("this service remembers proofs across its processes, which only `verify_once` can ask")
-            self._replays.spend(proven, now)
+            self._replays.spend(taken, now)
         _check_scope(token, action, resource, fields)
         return token.grant
 
@@ -253,12 +241,12 @@ class Verifier:
         """
         now = self._clock.now()
         token = self._good(unverified_token, now)
-        _check_certificate(token, certificate)
+        check_certificate(token.certificate_thumbprint, certificate)
         if token.key_thumbprint is not None or proof is not None:
-            proven = _proven(token, unverified_token, _Shown(proof, method, url), now)
-            self._replays.spend(proven, now)
+            taken = proven(token.key_thumbprint, unverified_token, Shown(proof, method, url), now)
+            self._replays.spend(taken, now)
             if self._replay_store is not None:
-                await spend_everywhere(self._replay_store, proven)
+                await spend_everywhere(self._replay_store, taken)
                 # The answer may have taken a while, and in the meantime anything may have ended the token.
                 self._check_still_good(token, self._clock.now())
         _check_scope(token, action, resource, fields)
@@ -350,31 +338,6 @@ def _unenforceable(claims: Claims) -> tuple[type[VerificationError], str] | None
     if claims.lease.single_use or claims.lease.max_uses is not None:
         return Denied, "the token has to be consumed at the issuer, which this verifier does not do"
     return None
-
-
-def _check_certificate(token: _Verified, certificate: bytes | None) -> None:
-    if token.certificate_thumbprint is None:
-        return
-    if certificate is None:
-        raise ProofRequired("the token is bound to a certificate: use it over mutual TLS, with that one")
-    if thumbprint(certificate) != token.certificate_thumbprint:
-        raise ProofRequired("the token is bound to another certificate")
-
-
-def _proven(token: _Verified, text: str, shown: _Shown, now: Instant) -> Proof:
-    """Return the proof that the sender holds the token's key; raise where it is missing, wrong, or for a token without one."""
-    if token.key_thumbprint is None:
-        raise InvalidProof("the token is bound to no key, so that no proof can go with it (RFC 9449 §7.1)")
-    if shown.unverified_proof is None:
-        raise ProofRequired("the token is bound to a key: send it as Authorization: DPoP …, with a proof")
-    request = {"method": shown.method, "url": shown.url}
-    try:
-        proven = proofs.check(shown.unverified_proof, **request, now=now.wall, token_hash=proofs.hash_of(text))
-    except InvalidDocument as error:
-        raise InvalidProof(f"not a proof for this request: {error}") from None
-    if proven.thumbprint != token.key_thumbprint:
-        raise InvalidProof("the proof is of another key than the token's")
-    return proven
 
 
 def _check_scope(token: _Verified, action: str, resource: str, fields: Iterable[str]) -> None:

@@ -248,3 +248,11 @@ def test_any_key_is_read_left_out_or_refused_and_nothing_else(jwk, changes):
         assert len(parsed({**jwk, **changes})) <= 1
     except InvalidDocument:
         return
+
+
+def test_a_key_that_is_made_signs_for_its_public_part_and_is_never_the_same():
+    one, another = SigningKey.generate(), SigningKey.generate()
+    public = VerificationKey(one.public_jwk, algorithms=frozenset({"ES256"}))
+    assert public.verify(one.sign(b"said"), b"said")
+    assert not public.verify(another.sign(b"said"), b"said")
+    assert one.kid != another.kid
