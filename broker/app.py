@@ -78,6 +78,7 @@ from broker.policy import PolicyFolder
 from broker.possession import Nonces, Possession
 from broker.reduction import Reduction
 from broker.registry.registry import Registry
+from broker.returning import Returning
 from broker.revocation import Revocation
 from broker.rotation import Rotation
 from broker.scheduler import Scheduler
@@ -96,6 +97,7 @@ _HANDLERS: list[Any] = [
     metadata.token_keys,
     token.token,
     introspection.introspect,
+    introspection.revoke,
     tasks.declare,
     tasks.list_open,
     tasks.show,
@@ -264,6 +266,7 @@ class Broker:
         self.lifecycle = self._lifecycle()
         self.rotation = self._rotation()
         self.inquiry = self._inquiry()
+        self.returning = self._returning()
         self.enforcement = Enforcement(
             acknowledgements=self.acknowledgements,
             active=self.active,
@@ -318,8 +321,8 @@ class Broker:
 
     def _given(self) -> dict[str, Any]:
         names = "keys streams follower watch audit leases tasks active standing callers exchange endings revocation"
-        names += " reduction lifecycle inquiry acknowledgements enforcement stuck_work possession adoption activation rotation"
-        names += " trust_domains"
+        names += " reduction lifecycle inquiry returning acknowledgements enforcement stuck_work possession adoption activation"
+        names += " rotation trust_domains"
         settings = self.configuration.settings
         rooms = {name: getattr(self, name) for name in names.split()}
         mutual_tls = MutualTls(bool(settings.mtls_listen or settings.proxies), settings.mtls_url)
@@ -475,6 +478,18 @@ class Broker:
             callers=self.callers,
             follower=self.follower,
             leases=self.leases,
+        )
+
+    def _returning(self) -> Returning:
+        return Returning(
+            issuer=self.configuration.settings.issuer,
+            keys=self.keys,
+            callers=self.callers,
+            log=self.log,
+            follower=self.follower,
+            leases=self.leases,
+            audit=self.audit,
+            clock=self.clock,
         )
 
     def _lifecycle(self) -> Lifecycle:

@@ -29,6 +29,12 @@ class UnsupportedGrantType(BrokerError):
     code = "unsupported_grant_type"
 
 
+class UnsupportedTokenType(BrokerError):
+    """What is shown is of a kind that cannot be given back (RFC 7009 §2.2.1)."""
+
+    code = "unsupported_token_type"
+
+
 class InvalidClient(BrokerError):
     """The caller did not prove who it is."""
 
@@ -36,7 +42,7 @@ class InvalidClient(BrokerError):
 
 
 class InvalidGrant(BrokerError):
-    """The task the request builds on is unknown, closed, or somebody else's."""
+    """The task or the token the request builds on is unknown, closed, or somebody else's."""
 
     code = "invalid_grant"
 

@@ -1,21 +1,13 @@
 """The use case of answering a service about a token that was made for it (RFC 7662): the picture first, the lease second."""
 
-from functools import lru_cache
-
+from broker import own_token
 from broker.callers import Callers
 from broker.errors import Unavailable
 from broker.feed.follower import Follower
 from broker.identity import Presented
 from broker.keys import Keys
 from broker.leases import Leases
-from scopes import claims as token_claims
-from scopes import jose
-from scopes.claims import TOKEN_TYPE, Claims
-from scopes.errors import InvalidDocument
-from scopes.keys import TOKEN_ALGORITHMS, KeySet
-from scopes.revocations import Revocable, revocable
-
-_TYPES: frozenset[str | None] = frozenset({TOKEN_TYPE})
+from scopes.claims import Claims
 
 
 class Inquiry:
@@ -36,7 +28,7 @@ class Inquiry:
         """
         audiences = await self._callers.audiences(presented)
         picture = self._follower.standpoint().picture
-        known = read(unverified_token, issuer=self._issuer, token_keys=self._keys.token_jwks)
+        known = own_token.read(unverified_token, issuer=self._issuer, jwks=self._keys.token_jwks)
         if known is None:
             return None
         claims, token = known
@@ -48,20 +40,3 @@ class Inquiry:
             return None
         leases = await self._leases.known([claims.jti], picture)
         return claims if [lease.status for lease in leases] == ["live"] else None
-
-
-def read(unverified_token: str, *, issuer: str, token_keys: bytes) -> tuple[Claims, Revocable] | None:
-    """Return what a token of this issuer says and what can end it, whether or not something has; `None` for any other text."""
-    try:
-        jws = jose.read(unverified_token, types=_TYPES)
-        claims, scope = token_claims.decode(jws.verified_payload(_key_set(token_keys)))
-    except InvalidDocument:
-        return None
-    if claims.iss != issuer:
-        return None
-    return claims, revocable(claims, scope, jws.unverified_header.kid)
-
-
-@lru_cache(maxsize=4)
-def _key_set(jwks: bytes) -> KeySet:
-    return KeySet.parse(jwks, algorithms=TOKEN_ALGORITHMS)

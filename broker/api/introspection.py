@@ -1,4 +1,4 @@
-"""`POST /oauth/introspect`: what a token in force says, to the service that it was made for (RFC 7662)."""
+"""`POST /oauth/introspect` and `/oauth/revoke`: a token is shown to the broker again (RFC 7662, RFC 7009)."""
 
 from typing import Any
 
@@ -12,6 +12,7 @@ from broker.api.token import Parameters
 from broker.errors import InvalidRequest
 from broker.identity import Presented
 from broker.inquiry import Inquiry
+from broker.returning import Returning
 from scopes.claims import Claims
 
 _AUTHORIZATION = "authorization"
@@ -21,16 +22,28 @@ _HEADERS = {"Cache-Control": "no-store"}
 @post("/oauth/introspect", status_code=200)
 async def introspect(request: Request[Any, Any, Any], inquiry: NamedDependency[Inquiry]) -> Response[bytes]:
     """Answer `{"active": false}` for all that is not a token in force for the caller's own audience (RFC 7662 §2.2)."""
-    parameters = await token.form(request)
-    client = client_of(request, parameters)
-    unverified_token = parameters.get("token")
-    if unverified_token is None:
-        raise InvalidRequest("token is missing")
-    claims = await inquiry.introspect(client, unverified_token)
+    claims = await inquiry.introspect(*await _shown(request))
     return Response(msgspec.json.encode(_answer(claims)), media_type="application/json", headers=_HEADERS)
 
 
-def client_of(request: Request[Any, Any, Any], parameters: Parameters) -> Presented:
+@post("/oauth/revoke", status_code=200)
+async def revoke(request: Request[Any, Any, Any], returning: NamedDependency[Returning]) -> Response[bytes]:
+    """End a token that its agent gives back; what is not known is no error (RFC 7009 §2.2)."""
+    await returning(*await _shown(request))
+    return Response(b"", media_type="text/plain", headers=_HEADERS)
+
+
+async def _shown(request: Request[Any, Any, Any]) -> tuple[Presented, str]:
+    """Read who asks, and about which token; `token_type_hint` is a hint that nobody needs here."""
+    parameters = await token.form(request)
+    client = _client_of(request, parameters)
+    unverified_token = parameters.get("token")
+    if unverified_token is None:
+        raise InvalidRequest("token is missing")
+    return client, unverified_token
+
+
+def _client_of(request: Request[Any, Any, Any], parameters: Parameters) -> Presented:
     """Read how the caller proves who it is: in the form as at the token endpoint, or as a bearer; not both (RFC 6749 §2.3)."""
     if _AUTHORIZATION not in request.headers:
         return certified(request, token.presented_in(parameters))

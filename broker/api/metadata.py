@@ -39,6 +39,7 @@ async def server_metadata(issuer: NamedDependency[str], mutual_tls: NamedDepende
         "token_endpoint": f"{issuer}/oauth/token",
         "jwks_uri": f"{issuer}/oauth/jwks.json",
         "introspection_endpoint": f"{issuer}/oauth/introspect",
+        "revocation_endpoint": f"{issuer}/oauth/revoke",
         "grant_types_supported": [CLIENT_CREDENTIALS],
         "response_types_supported": [],
         "token_endpoint_auth_methods_supported": [

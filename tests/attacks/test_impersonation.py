@@ -23,6 +23,7 @@ PUBLIC = {
     "/oauth/jwks.json",
     "/oauth/token",
     "/oauth/introspect",
+    "/oauth/revoke",
     "/v1/feed/keys",
     "/healthz",
     "/readyz",

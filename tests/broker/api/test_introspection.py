@@ -1,4 +1,4 @@
-"""`POST /oauth/introspect`, as RFC 7662 has it."""
+"""`POST /oauth/introspect`, as RFC 7662 has it, and `POST /oauth/revoke`, as RFC 7009 has it."""
 
 import json
 from pathlib import Path
@@ -134,3 +134,44 @@ async def test_it_is_found_where_clients_look(front: Front) -> None:
     document = (await front.get("/.well-known/oauth-authorization-server", None)).json()
     assert document["introspection_endpoint"].endswith(PATH)
     assert BOT not in json.dumps(document)
+
+
+# Giving back
+
+
+async def revoke(front: Front, token: str, caller: str | None = "bot") -> httpx2.Response:
+    return await front.send("POST", "/oauth/revoke", data={"token": token}, headers=front.bearer(caller))
+
+
+async def test_a_token_is_given_back_once_and_for_all(front: Front) -> None:
+    token = await issued(front)
+    for _ in range(2):
+        response = await revoke(front, token)
+        assert (response.status_code, response.content) == (200, b"")
+        assert response.headers["cache-control"] == "no-store"
+    assert (await introspect(front, token)).json() == {"active": False}
+
+
+async def test_an_unknown_token_is_no_error(front: Front) -> None:
+    """RFC 7009 §2.2."""
+    assert (await revoke(front, "x")).status_code == 200
+
+
+async def test_a_kind_that_cannot_be_given_back_is_an_error(front: Front) -> None:
+    """TRAPS 19, RFC 7009 §2.2.1."""
+    assert error_of(await revoke(front, front.world.svid())) == (400, "unsupported_token_type", "")
+
+
+@pytest.mark.parametrize(
+    ("caller", "answer"),
+    [
+        (None, (401, "invalid_client", "")),
+        ("other", (400, "invalid_grant", "")),
+        ("crm", (400, "access_denied", "not_registered")),
+        ("admin", (400, "access_denied", "not_an_agent")),
+    ],
+)
+async def test_only_its_agent_gives_a_token_back(front: Front, caller: str | None, answer: Any) -> None:
+    token = await issued(front)
+    assert error_of(await revoke(front, token, caller)) == answer
+    assert (await introspect(front, token)).json()["active"] is True

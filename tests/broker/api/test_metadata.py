@@ -16,6 +16,7 @@ async def test_the_server_describes_itself(shared: Front) -> None:
         "token_endpoint": f"{ISSUER}/oauth/token",
         "jwks_uri": f"{ISSUER}/oauth/jwks.json",
         "introspection_endpoint": f"{ISSUER}/oauth/introspect",
+        "revocation_endpoint": f"{ISSUER}/oauth/revoke",
         "grant_types_supported": ["client_credentials"],
         "response_types_supported": [],
         "token_endpoint_auth_methods_supported": ["spiffe_jwt", "private_key_jwt"],
