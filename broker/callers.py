@@ -49,7 +49,7 @@ class Callers:
 
     async def agent(self, presented: Presented) -> tuple[Agent, Workload]:
         """Return an active agent and its workload; raise `InvalidClient`, `UnauthorizedClient` or `Unavailable`."""
-        workload = await self._identities.authenticate(presented)
+        workload = await self._authenticated(presented)
         agent = self._active.rules.registry.agent_of(workload)
         return self._standing.check(agent, workload, self._follower.standpoint().acts), workload
 
@@ -58,7 +58,7 @@ class Callers:
         operator = await self._operator(presented)
         if operator is not None:
             return operator
-        workload = await self._identities.authenticate(presented)
+        workload = await self._authenticated(presented)
         try:
             return Caller("Agent", self._active.rules.registry.agent_of(workload).name, workload.id)
         except UnauthorizedClient as error:
@@ -73,7 +73,7 @@ class Callers:
         """Raise `InvalidClient` or `AccessDenied` unless the caller may follow the feed of this audience."""
         operator = await self._operator(presented)
         if operator is None:
-            self.check_verifier(await self._identities.authenticate(presented), audience)
+            self.check_verifier(await self._authenticated(presented), audience)
         else:
             self._check_follows(operator, self.service_of(audience))
 
@@ -93,7 +93,7 @@ class Callers:
         """Return the workload that calls, whatever it may do; raise `InvalidClient`, or `AccessDenied` for an operator."""
         if await self._operator(presented) is not None:
             raise AccessDenied("this is for workloads of services", reason="not_its_workload")
-        return await self._identities.authenticate(presented)
+        return await self._authenticated(presented)
 
     def check_verifier(self, workload: Workload, audience: str) -> None:
         """Raise `AccessDenied` unless the workload is one of the service of this audience, and may follow its feed.
@@ -121,7 +121,16 @@ class Callers:
         claimed = unverified_names(unverified_assertion)
         if claimed.sub != claimed.iss or self._active.rules.registry.operator(claimed.sub) is None:
             return None
-        return Caller("Operator", await self._operators.authenticate(unverified_assertion))
+        rules = self._active.rules
+        caller = Caller("Operator", await self._operators.authenticate(unverified_assertion))
+        self._active.check_same(rules)
+        return caller
+
+    async def _authenticated(self, presented: Presented) -> Workload:
+        rules = self._active.rules
+        workload = await self._identities.authenticate(presented)
+        self._active.check_same(rules)
+        return workload
 
     def _check_follows(self, caller: Caller, name: str) -> None:
         attributes = {"service": _reference("Service", name)}

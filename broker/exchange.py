@@ -87,8 +87,9 @@ class Exchange:
 
     async def __call__(self, request: TokenRequest) -> Issued:
         """Issue a token, or raise the `BrokerError` that says which step refused; a refusal is recorded as well."""
-        workload = await self._identities.authenticate(request.presented)
+        # Before whoever calls is known: keys of the registry may say who that is, and others may be in force a moment later.
         rules = self._active.rules
+        workload = await self._identities.authenticate(request.presented)
         try:
             issued = await self._issue(rules, workload, request)
         except UseDpopNonce:

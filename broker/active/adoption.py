@@ -164,7 +164,7 @@ class Adoption:
         return bundles.verified(activated, keys=keys, issuer=self._issuer)
 
     def _swap(self, wanted: Activated, bundle: Bundle, content: Validated) -> None:
-        rules = Rules(content.registry, Policy(content.policies, content.registry, clock=self._clock), bundle.id)
+        rules = Rules(content.registry, Policy(content.policies, content.registry, clock=self._clock), wanted.id)
         with self._lock:
             # Two threads come here, and something newer may have been heard while this one was built.
             if wanted is not self._wanted or wanted.id == self.in_force:

@@ -39,6 +39,11 @@ class Active:
         """The id of what this worker decides by; empty for nothing."""
         return self._rules.activation if self._rules is not None else ""
 
+    def check_same(self, rules: Rules) -> None:
+        """Raise `Unavailable` unless the rules are still these: who was authenticated by others may be nobody by now."""
+        if self._rules is not rules:
+            raise pending()
+
     def replace(self, rules: Rules) -> None:
         """Have the next request decided by other rules."""
         self._rules = rules

@@ -15,6 +15,7 @@ from broker.active.sources import Sources, validated
 from broker.errors import BrokerError, ConfigurationError, Conflict, Unavailable
 from broker.feed.activated import Activated
 from broker.feed.log import ACTIVE
+from broker.identity import Presented
 from broker.issuer import Issued
 from scopes import jose
 from tests.broker.recorded import recorded
@@ -377,6 +378,30 @@ async def test_a_worker_that_has_heard_and_not_swapped_issues_nothing(world: Wor
     assert await reason(neighbour) == "configuration_pending"
     neighbour.broker.adoption.step()
     assert await reason(neighbour) == ""
+
+
+@pytest.mark.parametrize("way", ["a token", "an agent's request", "an operator's request"])
+async def test_who_was_authenticated_by_another_configuration_is_nobody(world: World, monkeypatch, way: str) -> None:
+    """A name whose key was replaced is somebody else, so one configuration says who calls, and decides."""
+    broker = world.broker
+    room = broker.operators if way.startswith("an operator") else broker.identities
+    authenticate = room.authenticate
+
+    async def activated_meanwhile(presented):
+        known = await authenticate(presented)
+        await activate(world, extra='@id("more") permit (principal is Agent, action in Action::"draft", resource is Record);')
+        world.follow()
+        return known
+
+    monkeypatch.setattr(room, "authenticate", activated_meanwhile)
+    asked = {
+        "a token": world.issue,
+        "an agent's request": lambda: broker.callers.agent(Presented(world.svid())),
+        "an operator's request": lambda: broker.callers.operator(Presented(world.operator_assertion()), "watch"),
+    }
+    with pytest.raises(Unavailable) as refused:
+        await asked[way]()
+    assert refused.value.reason == "configuration_pending"
 
 
 async def test_what_is_heard_while_another_is_built_is_what_comes_into_force(
