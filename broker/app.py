@@ -18,8 +18,8 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.exceptions import HTTPException
 
+from broker import bindings, ulid
 from broker import settings as settings_file
-from broker import ulid
 from broker.activation import Activation
 from broker.active import Active
 from broker.active.adoption import Adoption
@@ -45,6 +45,7 @@ from broker.api import (
 from broker.api.metadata import MutualTls
 from broker.api.mutual_tls import Certificate, Listener
 from broker.audit import Audit
+from broker.bindings import Vouching
 from broker.callers import Callers
 from broker.endings import Endings
 from broker.enforcement import Enforcement
@@ -61,9 +62,11 @@ from broker.identity import (
     Identities,
     Intermediates,
     JwtSvids,
+    OidcTokens,
     PrivateKeys,
     TrustDomain,
     TrustDomains,
+    TrustedIssuer,
     X509Svids,
 )
 from broker.identity.bundle_sources import bundle_source
@@ -89,6 +92,7 @@ from broker.store import Store, SyncStore
 from broker.store.watch import Watch
 from broker.stuck_work import StuckWork
 from broker.tasks import Tasks
+from broker.trusted_issuers import OidcTrust
 from scopes.clock import Clock, SystemClock
 from scopes.keys import KeySet
 
@@ -140,6 +144,7 @@ class Configuration(NamedTuple):
     trust_domains: TrustDomains
     intermediates: Mapping[str, Intermediates]
     listener: Listener | None = None
+    issuers: tuple[TrustedIssuer, ...] = ()
 
     @property
     def registry(self) -> Registry:
@@ -173,11 +178,25 @@ def configure(settings: Settings, *, may_differ: bool = False) -> Configuration:
     named = {source.trust_domain: source.intermediates for source in settings.trust.spiffe if source.intermediates is not None}
     between = {name: _read(problems, Intermediates, settings.path(file)) for name, file in named.items()}
     known = TrustDomains(domain for domain in domains if domain is not None)
+    issuers = tuple(_read(problems, _trusted_issuer, settings, trust) for trust in settings.trust.oidc)
+    if own.content is not None and not may_differ:
+        problems += _unsafe_bindings(settings, own.content.registry)
     listener = _read(problems, _listener, settings, known) if settings.mtls_address is not None else None
     if problems or keys is None:
         raise ConfigurationError(problems)
     intermediates = {name: found for name, found in between.items() if found is not None}
-    return Configuration(settings, own, keys, known, intermediates, listener)
+    trusted = tuple(issuer for issuer in issuers if issuer is not None)
+    return Configuration(settings, own, keys, known, intermediates, listener, trusted)
+
+
+def _unsafe_bindings(settings: Settings, registry: Registry) -> list[str]:
+    issuers = {trust.name: Vouching(trust.platform, trust.identified_by) for trust in settings.trust.oidc}
+    found = bindings.problems_of(registry.content, issuers)
+    return [f"{settings.path(settings.registry)}: {problem}" for problem in found]
+
+
+def _trusted_issuer(settings: Settings, trust: OidcTrust) -> TrustedIssuer:
+    return trust.trusted(issuer=settings.issuer, at=settings.path, clock=SystemClock())
 
 
 def _listener(settings: Settings, domains: TrustDomains) -> Listener:
@@ -251,6 +270,7 @@ class Broker:
         self.leases = Leases(store)
         self.watch = Watch(settings.redis_url, clock=clock, replicas_required=settings.replicas_required)
         self.tasks = Tasks(store, audit=self.audit, clock=clock, watch=self.watch)
+        self.oidc = OidcTokens(configuration.issuers, clock=clock)
         self.identities = self._identities()
         urls = [f"{address}{token.PATH}" for address in (settings.issuer, settings.mtls_url) if address is not None]
         self.possession = Possession(store=store, nonces=Nonces(store, clock=clock), urls=urls, clock=clock)
@@ -284,6 +304,7 @@ class Broker:
         self.adoption.start()
         self.follower.start()
         self.watch.start()
+        self.oidc.start()
         self.scheduler.start()
         try:
             with _when_told_to_stop(self.streams.close):
@@ -296,6 +317,7 @@ class Broker:
             self.watch.close()
             self.keys.close()
             self.trust_domains.close()
+            self.oidc.close()
             await self.stores.shared.close()
 
     def application(self) -> Litestar:
@@ -334,6 +356,7 @@ class Broker:
         return Identities(
             svids=JwtSvids(domains, audience=issuer, clock=self.clock),
             certificates=X509Svids(domains, intermediates=between, clock=self.clock),
+            oidc=self.oidc,
             private_keys=PrivateKeys(self._workload_keys, store=store, audience=issuer, clock=self.clock),
         )
 

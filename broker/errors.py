@@ -42,7 +42,7 @@ class InvalidClient(BrokerError):
 
 
 class InvalidGrant(BrokerError):
-    """The task or the token the request builds on is unknown, closed, or somebody else's."""
+    """What the request builds on, a task or a token, is unknown, over, or somebody else's."""
 
     code = "invalid_grant"
 

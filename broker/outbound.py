@@ -9,7 +9,7 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpcore2
 import httpx2
@@ -26,13 +26,28 @@ MAX_BYTES = MAX_JWKS_BYTES
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
-_OK = 200
+# A review that was asked for is something created.
+_GOOD = {"GET": (200,), "POST": (200, 201)}
 _DER = True
 _LARGEST_PORT = 65535
 _HEADERS = (("Accept", "application/json"), ("Accept-Encoding", "identity"), ("User-Agent", "agent-broker"))
 
 # IPv6 addresses that lead to an IPv4 one by translation (RFC 6052 §2.1); that one is what counts.
 _TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
+
+
+class _Question(NamedTuple):
+    method: str
+    url: str
+    content: bytes = b""
+    bearer: str = ""
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        if not self.content:
+            return []
+        sent = [("Content-Type", "application/json"), ("Content-Length", str(len(self.content)))]
+        return [*sent, ("Authorization", f"Bearer {self.bearer}")]
 
 
 class Outbound:
@@ -61,11 +76,19 @@ class Outbound:
 
     def get(self, url: str) -> bytes:
         """Return what is there; raise `FetchFailed`, which says why, for anything but one good answer."""
+        return self._ask(_Question("GET", url))
+
+    def post(self, url: str, content: bytes, *, bearer: str) -> bytes:
+        """Send JSON and return the answer; raise `FetchFailed` as `get` does. It says nothing of what was sent."""
+        return self._ask(_Question("POST", url, content, bearer))
+
+    def _ask(self, question: "_Question") -> bytes:
+        url = question.url
         problem = problem_of(url, allow_private_addresses=self._allow_private_addresses)
         if problem:
             raise FetchFailed(f"{named(url)}: {problem}")
         try:
-            return self._get(httpx2.URL(url))
+            return self._answer(question, httpx2.URL(url))
         except (httpcore2.ConnectError, InvalidDocument) as error:
             raise FetchFailed(f"{named(url)}: {error}") from None
         except (httpcore2.TimeoutException, TimeoutError):
@@ -74,7 +97,7 @@ class Outbound:
             # Without the text, which may quote what the other side sent.
             raise FetchFailed(f"{named(url)}: {type(error).__name__}") from None
 
-    def _get(self, url: httpx2.URL) -> bytes:
+    def _answer(self, question: "_Question", url: httpx2.URL) -> bytes:
         network = _Network(
             is_allowed=lambda address: is_allowed(
                 address, allow_private_addresses=self._allow_private_addresses, only_loopback=url.scheme == "http"
@@ -86,12 +109,17 @@ class Outbound:
         target = httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         with (
             httpcore2.ConnectionPool(ssl_context=tls, network_backend=network, retries=0) as pool,
-            pool.stream("GET", target, headers=[("Host", url.netloc.decode()), *_HEADERS]) as response,
+            pool.stream(
+                question.method,
+                target,
+                headers=[("Host", url.netloc.decode()), *_HEADERS, *question.headers],
+                content=question.content or None,
+            ) as response,
         ):
-            return self._read(response)
+            return self._read(response, _GOOD[question.method])
 
-    def _read(self, response: httpcore2.Response) -> bytes:
-        if response.status != _OK:
+    def _read(self, response: httpcore2.Response, good: tuple[int, ...]) -> bytes:
+        if response.status not in good:
             # A redirect too: whoever configured the address meant this one.
             raise InvalidDocument(f"answered {response.status}")
         if any(name.lower() == b"content-encoding" for name, _ in response.headers):

@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from broker import spiffe_id, toml_file
+from broker import spiffe_id, toml_file, trusted_issuers
 from broker.errors import ConfigurationError
 from broker.identity.development import DEVELOPMENT_DOMAIN
+from broker.trusted_issuers import OidcTrust
 from scopes.client_certificate import TrustedProxy
 from scopes.errors import InvalidDocument
 
@@ -66,6 +67,7 @@ class Trust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whose word on identity is believed."""
 
     spiffe: tuple[SpiffeTrust, ...] = ()
+    oidc: tuple[OidcTrust, ...] = ()
     proxy: tuple[ProxyTrust, ...] = ()
 
 
@@ -170,6 +172,9 @@ def _problems(settings: Settings) -> Iterator[str]:
     yield from _mutual_tls(settings)
     yield from _trust(settings)
     yield from _proxies(settings)
+    yield from trusted_issuers.problems_of(
+        settings.trust.oidc, domains=[source.trust_domain for source in settings.trust.spiffe]
+    )
     if 0 < settings.key_lifetime < _SHORTEST_KEY_LIFE:
         yield f"key_lifetime: at least {_SHORTEST_KEY_LIFE} seconds, or 0 to rotate by hand only"
     if settings.replicas_required and settings.embedded:
@@ -213,8 +218,8 @@ def _proxies(settings: Settings) -> Iterator[str]:
 
 def _trust(settings: Settings) -> Iterator[str]:
     domains = [source.trust_domain for source in settings.trust.spiffe]
-    if not domains:
-        yield "trust: names no [[trust.spiffe]], so nobody could prove who they are"
+    if not domains and not settings.trust.oidc:
+        yield "trust: names no [[trust.spiffe]] and no [[trust.oidc]], so nobody could prove who they are"
     if len(set(domains)) != len(domains):
         yield "trust.spiffe: names a trust domain twice, so it would not be clear whose word counts"
     for source in settings.trust.spiffe:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 from litestar import Response, get
 from litestar.di import NamedDependency
 
-from broker.api.token import CLIENT_CREDENTIALS, PATH
+from broker.api.token import GRANTS, PATH
 from broker.keys import Keys
 from scopes.claims import DETAIL_TYPE
 from scopes.keys import PROOF_ALGORITHMS, SVID_ALGORITHMS, TOKEN_ALGORITHMS
@@ -40,7 +40,7 @@ async def server_metadata(issuer: NamedDependency[str], mutual_tls: NamedDepende
         "jwks_uri": f"{issuer}/oauth/jwks.json",
         "introspection_endpoint": f"{issuer}/oauth/introspect",
         "revocation_endpoint": f"{issuer}/oauth/revoke",
-        "grant_types_supported": [CLIENT_CREDENTIALS],
+        "grant_types_supported": GRANTS,
         "response_types_supported": [],
         "token_endpoint_auth_methods_supported": [
             "spiffe_jwt",

@@ -34,6 +34,8 @@ FORM = "application/x-www-form-urlencoded"
 JWT_SPIFFE = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
 JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 CLIENT_CREDENTIALS = "client_credentials"
+JWT_BEARER_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+GRANTS = (CLIENT_CREDENTIALS, JWT_BEARER_GRANT)
 PATH = "/oauth/token"
 MAX_BODY = 32 * 1024
 MAX_KEY = 255
@@ -80,8 +82,10 @@ def parse(parameters: Parameters) -> TokenRequest:
     grant = parameters.get("grant_type")
     if grant is None:
         raise InvalidRequest("grant_type is missing")
-    if grant != CLIENT_CREDENTIALS:
-        raise UnsupportedGrantType(f"grant_type has to be {CLIENT_CREDENTIALS}")
+    if grant not in GRANTS:
+        raise UnsupportedGrantType(f"grant_type has to be one of {', '.join(GRANTS)}")
+    if grant != JWT_BEARER_GRANT and "assertion" in parameters:
+        raise InvalidRequest(f"assertion goes with grant_type {JWT_BEARER_GRANT}")
     asked, audience = _asked(parameters), parameters.get("resource")
     if asked.location is not None and audience not in (None, asked.location):
         raise InvalidTarget("resource and the location of authorization_details are not the same service")
@@ -89,7 +93,7 @@ def parse(parameters: Parameters) -> TokenRequest:
     if declaration is not None and "task" in parameters:
         raise InvalidRequest("send task or task_declaration, not both")
     return TokenRequest(
-        presented=presented_in(parameters),
+        presented=_granted(parameters) if grant == JWT_BEARER_GRANT else presented_in(parameters),
         scope=asked.scope,
         client_id=parameters.get("client_id"),
         task=parameters.get("task"),
@@ -127,6 +131,15 @@ def _once(pairs: list[tuple[str, str]]) -> Parameters:
         parameters[name] = value
     # A parameter without a value counts as left out (RFC 6749 §3.2).
     return {name: value for name, value in parameters.items() if value}
+
+
+def _granted(parameters: Parameters) -> Presented:
+    """Read the assertion of RFC 7523 §2.1, which says who calls and what for at once."""
+    if {"client_assertion", "client_assertion_type"} & parameters.keys():
+        raise InvalidRequest("send assertion or client_assertion, not both: it would not be clear who calls")
+    if "assertion" not in parameters:
+        raise InvalidRequest("assertion is missing: send your platform's token for this workload")
+    return Presented(parameters["assertion"], "grant")
 
 
 def presented_in(parameters: Parameters) -> Presented:

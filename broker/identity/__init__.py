@@ -1,25 +1,39 @@
 """Who is calling: assertions that nobody has checked become workloads."""
 
+from broker.identity import jwks
 from broker.identity.bundle_file import BundleFile
 from broker.identity.claimed import UnverifiedNames, unverified_names
 from broker.identity.identities import Identities
+from broker.identity.jwks import FetchedKeys, JwksFile, KeySource
+from broker.identity.oidc import OidcTokens, TrustedIssuer
+from broker.identity.platforms import PLATFORMS, PlatformName
 from broker.identity.presented import AssertionType, Presented
 from broker.identity.private_key import PrivateKeys
 from broker.identity.spiffe import JwtSvids
+from broker.identity.token_review import TokenReview
 from broker.identity.trust_domain import TrustDomain, TrustDomains
 from broker.identity.x509 import Intermediates, X509Svids
 
 __all__ = [
+    "PLATFORMS",
     "AssertionType",
     "BundleFile",
+    "FetchedKeys",
     "Identities",
     "Intermediates",
+    "JwksFile",
     "JwtSvids",
+    "KeySource",
+    "OidcTokens",
+    "PlatformName",
     "Presented",
     "PrivateKeys",
+    "TokenReview",
     "TrustDomain",
     "TrustDomains",
+    "TrustedIssuer",
     "UnverifiedNames",
     "X509Svids",
+    "jwks",
     "unverified_names",
 ]

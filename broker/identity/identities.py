@@ -1,7 +1,8 @@
 """Who is calling, whatever they prove it by: one way in for every kind of identity."""
 
-from broker.errors import InvalidClient
+from broker.errors import InvalidClient, InvalidGrant
 from broker.identity.claimed import unverified_names
+from broker.identity.oidc import OidcTokens
 from broker.identity.presented import AssertionType, Presented
 from broker.identity.private_key import PrivateKeys
 from broker.identity.spiffe import JwtSvids
@@ -12,8 +13,9 @@ from broker.workload import Workload
 class Identities:
     """Authenticates workloads. What proves nothing, or could mean two things, is refused."""
 
-    def __init__(self, *, svids: JwtSvids, certificates: X509Svids, private_keys: PrivateKeys) -> None:
+    def __init__(self, *, svids: JwtSvids, certificates: X509Svids, oidc: OidcTokens, private_keys: PrivateKeys) -> None:
         self._svids = svids
+        self._oidc = oidc
         self._certificates = certificates
         self._private_keys = private_keys
 
@@ -29,9 +31,23 @@ class Identities:
         raise InvalidClient("prove who you are: send your assertion, or use mutual TLS")
 
     async def _asserted(self, unverified_assertion: str, type: AssertionType | None) -> Workload:
-        if type == "jwt-spiffe" or (type is None and unverified_names(unverified_assertion).is_spiffe):
+        if type == "jwt-spiffe":
             return self._svids.authenticate(unverified_assertion)
+        if type == "grant":
+            return await self._granted(unverified_assertion)
+        claimed = unverified_names(unverified_assertion)
+        if type is None and claimed.is_spiffe:
+            return self._svids.authenticate(unverified_assertion)
+        if self._oidc.knows(claimed.iss):
+            return await self._oidc.authenticate(unverified_assertion)
         return await self._private_keys.authenticate(unverified_assertion)
+
+    async def _granted(self, unverified_assertion: str) -> Workload:
+        # As a grant it is no authentication of a client, and has another error (RFC 7523 §3.1).
+        try:
+            return await self._oidc.authenticate(unverified_assertion)
+        except InvalidClient as error:
+            raise InvalidGrant(str(error)) from None
 
 
 def _bound(workload: Workload, certified: Workload | None) -> Workload:

@@ -4,8 +4,8 @@ from typing import Literal, NamedTuple
 
 from scopes.client_certificate import Chain
 
-AssertionType = Literal["jwt-spiffe", "jwt-bearer"]
-"""What the caller says its assertion is (RFC 7521 §4.2); at a REST endpoint nothing is said."""
+AssertionType = Literal["jwt-spiffe", "jwt-bearer", "grant"]
+"""What the caller says its assertion is (RFC 7521 §4.1, §4.2); at a REST endpoint nothing is said."""
 
 
 class Presented(NamedTuple):

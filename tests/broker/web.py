@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import re
 import socket
 import ssl
 import tempfile
@@ -56,7 +57,7 @@ class Answer(NamedTuple):
 
 
 class WebServer:
-    """Answers every request with `answer`. `requests` are the heads of those that came, `connections` how many tried."""
+    """Answers every request with `answer`. `requests` are those that came, `connections` how many tried."""
 
     def __init__(self, *chain: Made, answer: Answer | None = None) -> None:
         """Show the chain of certificates, leaf first; without one, speak in the clear."""
@@ -116,6 +117,10 @@ class WebServer:
             if not received:
                 return
             head += received
+        # What is not read would have the other side lose the answer.
+        length = re.search(rb"\r\ncontent-length: (\d+)", head, re.IGNORECASE)
+        while length is not None and len(head.partition(b"\r\n\r\n")[2]) < int(length[1]):
+            head += connection.recv(65536)
         self.requests.append(head)
         answer = self.answer
         if answer.pieces is None:

@@ -20,6 +20,7 @@ from broker.registry import records
 from broker.selector import Selector
 from broker.settings import PREFIX, KeyStore, ProxyTrust, Settings, SpiffeTrust
 from broker.tasks import Declaration
+from broker.trusted_issuers import OidcReview, OidcTrust
 from scopes import Grant, Verifier
 from scopes.errors import ScopesError, VerificationError
 from scopes.levels import LEVELS
@@ -63,7 +64,15 @@ def test_every_setting_is_described_with_its_variable_and_default() -> None:
     assert {name: described[name][2].strip("`") for name in defaults(Settings)} == defaults(Settings)
 
 
-@pytest.mark.parametrize(("heading", "struct"), [("`[[trust.spiffe]]`", SpiffeTrust), ("`[[trust.proxy]]`", ProxyTrust)])
+TRUSTED = [
+    ("`[[trust.spiffe]]`", SpiffeTrust),
+    ("`[[trust.proxy]]`", ProxyTrust),
+    ("`[[trust.oidc]]`", OidcTrust),
+    ("`[trust.oidc.token_review]`", OidcReview),
+]
+
+
+@pytest.mark.parametrize(("heading", "struct"), TRUSTED)
 def test_every_key_of_whom_is_trusted_is_described(heading: str, struct: Any) -> None:
     described = {cells[0].strip("`") for cells in rows(section(page("operate/configuration.md"), heading))} - {"key"}
     assert described == set(struct.__struct_fields__)
@@ -72,6 +81,11 @@ def test_every_key_of_whom_is_trusted_is_described(heading: str, struct: Any) ->
 def test_every_key_of_a_key_store_is_described() -> None:
     table = section(page("operate/configuration.md"), "`[key_store]`")
     assert {cells[0].strip("`") for cells in rows(table)} - {"key"} == set(KeyStore.__struct_fields__)
+
+
+def test_every_key_of_a_selector_is_described() -> None:
+    described = {cells[0].strip("`") for cells in rows(section(page("operate/registry.md"), "Workload selectors"))}
+    assert set(records.WorkloadSelector.__struct_fields__) <= described
 
 
 @pytest.mark.parametrize("heading", REGISTRY_SECTIONS)

@@ -17,7 +17,7 @@ async def test_the_server_describes_itself(shared: Front) -> None:
         "jwks_uri": f"{ISSUER}/oauth/jwks.json",
         "introspection_endpoint": f"{ISSUER}/oauth/introspect",
         "revocation_endpoint": f"{ISSUER}/oauth/revoke",
-        "grant_types_supported": ["client_credentials"],
+        "grant_types_supported": ["client_credentials", "urn:ietf:params:oauth:grant-type:jwt-bearer"],
         "response_types_supported": [],
         "token_endpoint_auth_methods_supported": ["spiffe_jwt", "private_key_jwt"],
         "token_endpoint_auth_signing_alg_values_supported": [
