@@ -15,7 +15,7 @@ from spiffe._proto import workload_pb2_grpc as service
 
 from scopes.clock import Clock, SystemClock
 from scopes.keys import SigningKey
-from tests.scopes.certificates import Made
+from tests.scopes.certificates import Made, authority
 from tests.scopes.tokens import compact
 
 _STREAMS = 24
@@ -32,7 +32,7 @@ class WorkloadApi(service.SpiffeWorkloadAPIServicer):
         self.trust_domain, self.workload = trust_domain, workload
         self.signing = key
         self.jwt: dict[str, list[Any]] = {trust_domain: [jwk_of(key)]}
-        self.x509: dict[str, tuple[Made, ...]] = {trust_domain: ()}
+        self.x509: dict[str, tuple[Made, ...]] = {trust_domain: (authority(trust_domain),)}
         self.refusal: grpc.StatusCode | None = None
         self.asked = 0
         self._clock = clock or SystemClock()

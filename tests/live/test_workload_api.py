@@ -1,0 +1,103 @@
+"""A broker that reads its trust domain from the Workload API of its machine, while the domain's keys rotate."""
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx2
+import pytest
+from spiffe import WorkloadApiClient
+
+from tests.broker.redis_server import RedisServer
+from tests.broker.workload_api import WorkloadApi
+from tests.broker.world import BOT, ISSUER, write_files
+from tests.live.replica import Replica
+from tests.scopes.tokens import new_key
+
+PREPARED = 3.0
+"""The seconds for which a key is published before it signs; SPIRE takes hours."""
+
+ROTATIONS = 3
+
+
+class Machine(NamedTuple):
+    """A broker with two workers, and the agent of SPIFFE beside it."""
+
+    api: WorkloadApi
+    replica: Replica
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Iterator[Machine]:
+    server, api = RedisServer(tmp_path / "redis"), WorkloadApi("development.test", BOT, new_key())
+    write_files(tmp_path)
+    written = (tmp_path / "broker.toml").read_text().partition("bundle = ")[0]
+    (tmp_path / "broker.toml").write_text(f'redis_url = "{server.url}"\n{written}workload_api = "{api.address}"\n')
+    replica = Replica(tmp_path, workers=2)
+    try:
+        yield Machine(api, replica.wait_until_ready())
+    finally:
+        replica.end()
+        api.close()
+        server.end()
+
+
+class Agent:
+    """Asks for tokens without a pause, each time with an SVID that it fetches from the Workload API just then."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.answers: list[tuple[int, str]] = []
+        self._machine = machine
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._ask, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join(20)
+
+    def _ask(self) -> None:
+        with WorkloadApiClient(self._machine.api.address, default_timeout=5) as client:
+            while not self._stopping.is_set():
+                svid = client.fetch_jwt_svid({ISSUER}).token
+                self.answers.append(_told(self._machine.replica.token(svid)))
+
+
+def test_rotation_of_the_domains_keys_is_followed_without_an_error_in_between(machine: Machine) -> None:
+    """Issue 4, it shows 4: each key is prepared, signs, and is gone, while SVIDs are presented on end."""
+    agent = Agent(machine)
+    try:
+        for _ in range(ROTATIONS):
+            old, new = machine.api.signing, new_key()
+            machine.api.publish(old, new)
+            time.sleep(PREPARED)
+            machine.api.signing = new
+            time.sleep(0.5)
+            machine.api.publish(new)
+            time.sleep(0.5)
+    finally:
+        agent.stop()
+    assert {status for status, _ in agent.answers} == {200}, agent.answers
+    assert len(agent.answers) > 10 * ROTATIONS
+
+
+def test_a_key_that_was_taken_out_signs_for_nobody_within_seconds(machine: Machine) -> None:
+    """Also what both workers had verified before."""
+    stolen = machine.api.svid(ISSUER)
+    assert {machine.replica.token(stolen).status_code for _ in range(10)} == {200}
+    machine.api.publish(new_key())
+    time.sleep(PREPARED)
+    assert {_told(machine.replica.token(stolen)) for _ in range(10)} == {(401, "invalid_client")}
+
+
+def test_a_broker_goes_on_while_the_agent_of_its_machine_is_away(machine: Machine) -> None:
+    machine.api.leave()
+    time.sleep(PREPARED)
+    assert {machine.replica.token(machine.api.svid(ISSUER)).status_code for _ in range(10)} == {200}
+    machine.api.open()
+
+
+def _told(response: httpx2.Response) -> tuple[int, str]:
+    return response.status_code, response.json().get("error", "")
