@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from broker.errors import InvalidClient, Unavailable
-from broker.identity.bundle import UNKNOWN, Bundle
+from broker.errors import InvalidClient
+from broker.identity.bundle import Bundle
 from broker.identity.trust_domain import TrustDomain
 from broker.spiffe_id import trust_domain
 from broker.workload import Workload
@@ -19,9 +19,6 @@ MAX_SKEW = 30
 
 MAX_REMEMBERED = 10_000
 """How many verified assertions are remembered; an agent shows the same one until it expires."""
-
-RETRY_AFTER = 5
-"""The seconds after which a caller asks again whose trust domain is not known yet."""
 
 _TYPES: frozenset[str | None] = frozenset({"jwt", "jose", None})
 
@@ -76,9 +73,7 @@ class JwtSvids:
         domain = self._trust_domains.get(trust_domain(unverified_claims.sub) or "")
         if domain is None:
             raise InvalidDocument("its subject is not a workload of a trusted domain")
-        bundle = domain.bundle
-        if bundle is UNKNOWN:
-            raise Unavailable(f"the bundle of {domain.name} is not known; try again", retry_after=RETRY_AFTER)
+        bundle = domain.known_bundle
         if bundle.jwt_authorities.get(jws.unverified_header.kid) is None:
             # The domain may have begun to sign with a new key.
             domain.source.wake()

@@ -3,7 +3,11 @@
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
+from broker.errors import Unavailable
 from broker.identity.bundle import UNKNOWN, Bundle
+
+RETRY_AFTER = 5
+"""The seconds after which a caller asks again whose trust domain is not known yet."""
 
 
 class BundleState(NamedTuple):
@@ -55,6 +59,14 @@ class TrustDomain:
     def bundle(self) -> Bundle:
         """The bundle in force; another object when it has changed."""
         return self.source.bundle
+
+    @property
+    def known_bundle(self) -> Bundle:
+        """The bundle in force; raises `Unavailable` where none is known, for that may pass."""
+        bundle = self.source.bundle
+        if bundle is UNKNOWN:
+            raise Unavailable(f"the bundle of {self.name} is not known; try again", retry_after=RETRY_AFTER)
+        return bundle
 
     @property
     def state(self) -> BundleState:

@@ -1,17 +1,7 @@
-"""A trust domain's bundle from the Workload API of the machine (SPIFFE Workload API §5, §6), over its Unix socket.
+"""A trust domain's bundle from the Workload API of the machine (SPIFFE Workload API §5, §6), over its Unix socket."""
 
-The one file that knows the `spiffe` package, which is imported when it is used: an installation without such a source needs
-neither it nor gRPC.
-"""
-
-import base64
 import importlib.util
-from typing import TYPE_CHECKING, Any
-
-import msgspec
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
-from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+from typing import TYPE_CHECKING
 
 from broker.errors import ConfigurationError, FetchFailed
 from broker.identity.bundle import UNKNOWN, Bundle
@@ -20,16 +10,13 @@ from broker.identity.trust_domain import BundleState
 from scopes.clock import Clock
 
 if TYPE_CHECKING:
-    from spiffe import WorkloadApiClient
+    from broker.identity.workload_api_reader import Reader
 
 INTERVAL = 30.0
 """The seconds between two readings when nothing was pushed: a neighbour on this machine is asked at little cost."""
 
 MIN_INTERVAL = 1.0
 """The least seconds between two readings, whoever asks."""
-
-TIMEOUT = 5.0
-"""The seconds in which the Workload API answers; it waits for nobody but itself."""
 
 _SCHEME = "unix:///"
 
@@ -50,8 +37,7 @@ class WorkloadApi:
             )
         self._trust_domain = trust_domain
         self._address = address
-        self._client: WorkloadApiClient | None = None
-        self._following: Any = None
+        self._reader: Reader | None = None
         self._document = b""
         self._newest = UNKNOWN
         self._held = Refreshed(
@@ -86,67 +72,25 @@ class WorkloadApi:
         self._disconnect()
 
     def _fetch(self) -> Bundle:
-        from spiffe.errors import PySpiffeError  # noqa: PLC0415 - only where there is such a source
-
         try:
-            document = self._read(self._connected())
-        except PySpiffeError as error:
+            document = self._connected().read()
+        except FetchFailed:
             # With the connection, or its own long pauses after failures would go on although somebody is there again.
             self._disconnect()
-            raise FetchFailed(f"Workload API {self._address}: {error}") from None
+            raise
         if document != self._document:
             self._newest, self._document = Bundle.parse(document), document
         return self._newest
 
-    def _connected(self) -> "WorkloadApiClient":
-        from spiffe import WorkloadApiClient  # noqa: PLC0415 - as above
+    def _connected(self) -> "Reader":
+        # Here, for an installation without such a source has neither the package nor gRPC.
+        from broker.identity.workload_api_reader import Reader  # noqa: PLC0415
 
-        if self._client is None:
-            self._client = WorkloadApiClient(self._address, default_timeout=TIMEOUT)
-        if self._following is None:
-            self._following = self._client.stream_jwt_bundles(lambda _: self.wake(), self._stopped)
-        return self._client
+        if self._reader is None:
+            self._reader = Reader(self._trust_domain, self._address, on_change=self.wake)
+        return self._reader
 
     def _disconnect(self) -> None:
-        client, following, self._client, self._following = self._client, self._following, None, None
-        if following is not None:
-            following.cancel()
-        if client is not None:
-            client.close()
-
-    def _stopped(self, _: Exception) -> None:
-        # Whatever it was, the next reading meets it too and says it, and follows again.
-        self._following = None
-
-    def _read(self, client: "WorkloadApiClient") -> bytes:
-        """Return the trust domain's part of what the Workload API knows, as the document that a bundle is read from."""
-        from spiffe import TrustDomain  # noqa: PLC0415 - as above
-
-        name = TrustDomain(self._trust_domain)
-        jwt = client.fetch_jwt_bundles().get_bundle_for_trust_domain(name)
-        x509 = client.fetch_x509_bundles().get_bundle_for_trust_domain(name)
-        keys = [_jwt_authority(kid, key) for kid, key in (jwt.jwt_authorities if jwt is not None else {}).items()]
-        keys += [_x509_authority(authority) for authority in (x509.x509_authorities if x509 is not None else ())]
-        return msgspec.json.encode({"keys": sorted((key for key in keys if key is not None), key=msgspec.json.encode)})
-
-
-def _jwt_authority(kid: str, key: Any) -> dict[str, Any] | None:
-    jwk = _jwk(key)
-    return {**jwk, "kid": kid, "use": "jwt-svid"} if jwk is not None else None
-
-
-def _x509_authority(certificate: Any) -> dict[str, Any] | None:
-    jwk = _jwk(certificate.public_key())
-    der = certificate.public_bytes(Encoding.DER)
-    return {**jwk, "use": "x509-svid", "x5c": [base64.b64encode(der).decode()]} if jwk is not None else None
-
-
-def _jwk(key: Any) -> dict[str, Any] | None:
-    """Write a key; of a type that no SVID has, nothing. That it is not a private one, whoever reads the document sees to."""
-    if isinstance(key, ec.EllipticCurvePublicKey | ec.EllipticCurvePrivateKey):
-        jwk = ECAlgorithm.to_jwk(key, as_dict=True)
-    elif isinstance(key, rsa.RSAPublicKey | rsa.RSAPrivateKey):
-        jwk = RSAAlgorithm.to_jwk(key, as_dict=True)
-    else:
-        return None
-    return {name: value for name, value in jwk.items() if name != "key_ops"}
+        reader, self._reader = self._reader, None
+        if reader is not None:
+            reader.close()

@@ -90,7 +90,10 @@ class X509Svids:
         self._remembered: dict[tuple[bytes, ...], _Verified] = {}
 
     def authenticate(self, unverified_chain: Chain) -> Workload:
-        """Return the workload that the chain (DER, leaf first) proves; raise `InvalidClient` for anything else."""
+        """Return the workload that the chain (DER, leaf first) proves; raise `InvalidClient` for anything else.
+
+        Raises `Unavailable` where what would prove it is not known now.
+        """
         digests = tuple(hashlib.sha256(certificate).digest() for certificate in unverified_chain)
         known = self._remembered.get(digests)
         now = self._clock.now().wall
@@ -116,7 +119,7 @@ class X509Svids:
         if domain is None:
             raise InvalidDocument("it does not name a workload of a trusted domain")
         check_leaf(leaf)
-        bundle, known = domain.bundle, self._intermediates.get(domain.name)
+        bundle, known = domain.known_bundle, self._intermediates.get(domain.name)
         between += known.certificates if known is not None else ()
         try:
             path = _path(leaf, between, bundle.x509_authorities, now)

@@ -103,6 +103,37 @@ def test_a_federated_domain_can_be_the_one_that_is_configured(machine: Machine) 
     source.close()
 
 
+@pytest.mark.parametrize("document", [[5], ["x"], [{**private_jwk("ES256"), "kid": ""}]])
+def test_what_a_federated_domain_publishes_spoils_nothing(machine: Machine, document: Any) -> None:
+    """TRAPS 25: an empty bundle, which is allowed, or a broken one of somebody else must not keep out our own workloads."""
+    machine.api.jwt["stage"], machine.api.x509["stage"] = document, ()
+    assert machine.read() == ""
+    assert machine.knows(machine.svid_of(PROD))
+    machine.source.start()
+    eventually(lambda: machine.api.asked >= 2)
+    machine.clock.advance(2_000)
+    machine.api.publish(PROD, PROD_NEXT, stage=document)
+    eventually(lambda: machine.knows(machine.svid_of(PROD_NEXT)))
+
+
+@pytest.mark.parametrize("kind", ["jwt", "x509"])
+def test_a_domain_may_have_authorities_of_one_kind_only(machine: Machine, kind: str) -> None:
+    empty: Any = [] if kind == "x509" else ()
+    setattr(machine.api, "jwt" if kind == "x509" else "x509", {"prod": empty})
+    assert machine.read() == ""
+    assert machine.knows(machine.svid_of(PROD)) is (kind == "jwt")
+    assert len(machine.source.bundle.x509_authorities) == (1 if kind == "x509" else 0)
+
+
+def test_domains_may_be_named_by_their_spiffe_ids(machine: Machine) -> None:
+    """Workload API §6.2.3: as SPIRE does."""
+    machine.api.jwt = {"spiffe://prod": machine.api.jwt["prod"]}
+    machine.api.x509 = {"spiffe://prod": (ROOT,)}
+    machine.read()
+    assert machine.knows(machine.svid_of(PROD))
+    assert machine.source.bundle.x509_authorities == (ROOT.certificate,)
+
+
 def test_a_domain_that_the_agent_knows_nothing_of_any_more_is_trusted_no_longer(machine: Machine) -> None:
     machine.read()
     machine.api.jwt, machine.api.x509 = {"other": [jwk_of(STAGE)]}, {"other": (OTHER_ROOT,)}
@@ -167,11 +198,14 @@ def test_a_following_that_ended_for_good_begins_anew(machine: Machine) -> None:
     machine.api.refusal = grpc.StatusCode.INVALID_ARGUMENT
     machine.api.leave()
     machine.api.open()
-    eventually(lambda: machine.source._following is None)
+    machine.clock.advance(60_000)
+    machine.source.wake()
+    eventually(lambda: "no identity issued" in machine.source.state.problem)
+    before = machine.api.asked
     machine.api.refusal = None
     machine.clock.advance(60_000)
     machine.source.wake()
-    eventually(lambda: machine.source._following is not None)
+    eventually(lambda: machine.api.asked >= before + 2)
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from broker.errors import ConfigurationError, InvalidClient
+from broker.errors import ConfigurationError, InvalidClient, Unavailable
 from broker.identity import TrustDomain
-from broker.identity.bundle import Bundle
+from broker.identity.bundle import UNKNOWN, Bundle
 from broker.identity.trust_domain import BundleState
 from broker.identity.x509 import MAX_CERTIFICATE, MAX_INTERMEDIATES, Intermediates, X509Svids
 from broker.workload import Workload
@@ -361,3 +361,11 @@ def test_intermediates_that_cannot_be_read_are_a_problem_of_the_configuration(tm
         (tmp_path / "between.pem").write_bytes(content)
     with pytest.raises(ConfigurationError, match=r"between\.pem"):
         Intermediates(tmp_path / "between.pem")
+
+
+def test_before_the_bundle_of_its_domain_is_known_nobody_can_say_who_a_workload_is(domains: Domains) -> None:
+    """503, for it may pass; and not 401, after which nobody would try again."""
+    domains.prod.bundle = UNKNOWN
+    with pytest.raises(Unavailable, match="prod") as error:
+        domains.authenticate(leaf(PROD, BOT))
+    assert error.value.retry_after > 0
