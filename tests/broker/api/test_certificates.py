@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 
-from broker.settings import ProxyTrust, Trust
+from broker.settings import ProxyTrust
 from scopes.client_certificate import thumbprint
 from tests.broker.certified import authority_of, svid_of, trust
 from tests.broker.front import CRM_WORKLOAD, Front, claims_of, error_of, opened, problem_of
@@ -55,8 +56,8 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
     nginx, envoy = ProxyTrust((PROXY,), "ssl-client-cert"), ProxyTrust(("192.0.2.0/24",), "x-forwarded-client-cert")
     async with world_of(tmp_path / "world") as plain:
         settings = plain.broker.configuration.settings
-    domains = Trust(settings.trust.spiffe, (nginx, envoy))
-    async with world_of(tmp_path / "behind", trust=domains) as world:
+    behind = msgspec.structs.replace(settings.trust, proxy=(nginx, envoy))
+    async with world_of(tmp_path / "behind", trust=behind) as world:
         yield world
 
 
