@@ -62,7 +62,7 @@ class Activation:
         `Conflict` where another came first, and `Unavailable` where it is not certain.
         """
         check_reason(reason)
-        content = await asyncio.to_thread(validated, wanted)
+        content = await asyncio.to_thread(validated, wanted, self._own.objections)
         before = self._adoption.content
         changed = await asyncio.to_thread(changes, before, content) if before is not None else []
         if is_tried:

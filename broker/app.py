@@ -24,6 +24,7 @@ from broker.activation import Activation
 from broker.active import Active
 from broker.active.adoption import Adoption
 from broker.active.own_files import Folders, OwnFiles
+from broker.active.sources import Objections
 from broker.api import (
     agents,
     audit,
@@ -171,7 +172,7 @@ def configure(settings: Settings, *, may_differ: bool = False) -> Configuration:
 
     Where others may be in force, files of registry and policies that cannot be used are no reason not to go on.
     """
-    own = OwnFiles(Folders(settings.path(settings.registry), settings.path(settings.policies)))
+    own = OwnFiles(Folders(settings.path(settings.registry), settings.path(settings.policies)), objections(settings))
     problems = [] if may_differ else list(own.problems)
     keys = _read(problems, KeyFolder.load, settings.path(settings.keys), settings_file.key_passphrase(settings))
     domains = tuple(_read(problems, _trust_domain, settings, source) for source in settings.trust.spiffe)
@@ -179,8 +180,6 @@ def configure(settings: Settings, *, may_differ: bool = False) -> Configuration:
     between = {name: _read(problems, Intermediates, settings.path(file)) for name, file in named.items()}
     known = TrustDomains(domain for domain in domains if domain is not None)
     issuers = tuple(_read(problems, _trusted_issuer, settings, trust) for trust in settings.trust.oidc)
-    if own.content is not None and not may_differ:
-        problems += _unsafe_bindings(settings, own.content.registry)
     listener = _read(problems, _listener, settings, known) if settings.mtls_address is not None else None
     if problems or keys is None:
         raise ConfigurationError(problems)
@@ -189,10 +188,10 @@ def configure(settings: Settings, *, may_differ: bool = False) -> Configuration:
     return Configuration(settings, own, keys, known, intermediates, listener, trusted)
 
 
-def _unsafe_bindings(settings: Settings, registry: Registry) -> list[str]:
+def objections(settings: Settings) -> Objections:
+    """Return what finds all that these settings have against a registry: unknown trusts it names, and unsafe bindings."""
     issuers = {trust.name: Vouching(trust.platform, trust.identified_by) for trust in settings.trust.oidc}
-    found = bindings.problems_of(registry.content, issuers)
-    return [f"{settings.path(settings.registry)}: {problem}" for problem in found]
+    return lambda registry: [*bindings.problems_of(registry.content, issuers)]
 
 
 def _trusted_issuer(settings: Settings, trust: OidcTrust) -> TrustedIssuer:
@@ -403,7 +402,7 @@ class Broker:
             keys=self.keys,
             active=self.active,
             mirror=mirror,
-            own=self.configuration.own.content,
+            own=self.configuration.own,
             clock=self.clock,
         )
         # An embedded broker has one folder and one process, and nothing that it could differ from but its own past.

@@ -12,6 +12,7 @@ import msgspec
 from broker import metrics, ulid
 from broker.active import bundle as bundles
 from broker.active.bundle import Bundle
+from broker.active.own_files import OwnFiles
 from broker.active.rules import Active, Rules
 from broker.active.sources import Validated
 from broker.errors import ConfigurationError
@@ -35,7 +36,7 @@ class Adoption:
     `bundle` and `content` are what is in force here; `problem` is why something else is not.
     """
 
-    def __init__(self, *, issuer: str, keys: Keys, active: Active, mirror: Mirror, own: Validated | None, clock: Clock) -> None:
+    def __init__(self, *, issuer: str, keys: Keys, active: Active, mirror: Mirror, own: OwnFiles, clock: Clock) -> None:
         self._issuer = issuer
         self._keys = keys
         self._active = active
@@ -51,8 +52,8 @@ class Adoption:
         self.content: Validated | None = None
         self.problem = ""
         self._background = Background("configuration", self.step)
-        if own is not None:
-            self.keep_at_hand(own)
+        if own.content is not None:
+            self.keep_at_hand(own.content)
 
     def remember(self) -> None:
         """Know what is kept beside the keys, where a key of the feed signed it."""
@@ -93,7 +94,8 @@ class Adoption:
 
     def first(self) -> Activated | None:
         """Return this replica's own files, signed, for a store in which nothing ever was in force."""
-        return self.signed(self._own, origin="", said="the files of the first broker") if self._own is not None else None
+        own = self._own.content
+        return self.signed(own, origin="", said="the files of the first broker") if own is not None else None
 
     def signed(self, content: Validated, *, origin: str, by: str = "", said: str) -> Activated:
         """Sign a configuration that is to come into force, under an id above the last one's."""
@@ -138,7 +140,7 @@ class Adoption:
             try:
                 bundle = self._verified(wanted)
                 # What is at hand was validated here, from the same bytes: that is what the digest says.
-                content = self._at_hand.get(bundle.digest) or bundle.validated()
+                content = self._at_hand.get(bundle.digest) or bundle.validated(self._own.objections)
             except ConfigurationError as error:
                 self._refuse(wanted, error)
                 return

@@ -3,7 +3,7 @@
 import msgspec
 
 from broker.active import sources
-from broker.active.sources import Validated
+from broker.active.sources import Objections, Validated
 from broker.errors import ConfigurationError
 from broker.feed.activated import Activated
 from scopes import jose, strict_json
@@ -35,9 +35,9 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     registry: msgspec.Raw
     policies: dict[str, str]
 
-    def validated(self) -> Validated:
+    def validated(self, objections: Objections) -> Validated:
         """Validate the content; raise `ConfigurationError` with every problem found."""
-        content = sources.restored(bytes(self.registry), self.policies)
+        content = sources.restored(bytes(self.registry), self.policies, objections)
         if content.digest != self.digest:
             raise ConfigurationError(["the configuration in the store is not believed: its digest is another"])
         return content

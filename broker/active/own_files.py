@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from broker import policy as policies
-from broker.active.sources import Validated
+from broker.active.sources import Objections, Validated, check_suits
 from broker.errors import ConfigurationError
 from broker.registry import files
 
@@ -24,9 +24,10 @@ class Folders(NamedTuple):
         """Look at the files without reading them."""
         return frozenset(_looks([*self.registry.glob("*.toml"), *self.policies.glob("*.cedar")]))
 
-    def read(self) -> Validated:
+    def read(self, objections: Objections) -> Validated:
         """Read and validate the files as a whole; raise `ConfigurationError` with every problem found."""
         registry = files.load(self.registry)
+        check_suits(registry, objections, where=str(self.registry))
         return Validated(registry, policies.load(self.policies, registry))
 
 
@@ -40,9 +41,10 @@ class Found(NamedTuple):
 class OwnFiles:
     """What the files said when they could last be used, in `content`, and the `problems` that they have now."""
 
-    def __init__(self, folders: Folders) -> None:
-        """Read the files as they are at the start."""
+    def __init__(self, folders: Folders, objections: Objections) -> None:
+        """Read the files as they are at the start; `objections` are those of the settings."""
         self._folders = folders
+        self.objections = objections
         self._dealt_with = self._seen = folders.look()
         self.content, self.problems = self._found()
 
@@ -79,7 +81,7 @@ class OwnFiles:
 
     def _found(self) -> Found:
         try:
-            return Found(self._folders.read(), ())
+            return Found(self._folders.read(self.objections), ())
         except ConfigurationError as error:
             return Found(None, tuple(error.problems))
 

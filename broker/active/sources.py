@@ -1,12 +1,16 @@
 """What a configuration is made from, validated as a whole: files of a registry, and files of policies."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from broker import policy as policies
+from broker.errors import ConfigurationError
 from broker.policy import PolicyFolder
 from broker.registry import files
 from broker.registry.registry import Registry
+
+Objections = Callable[[Registry], Sequence[str]]
+"""Names what the settings of this replica have against a registry; nothing where they go together."""
 
 
 class Sources(NamedTuple):
@@ -28,16 +32,25 @@ class Validated(NamedTuple):
         return self.policies.version
 
 
-def validated(sources: Sources) -> Validated:
+def validated(sources: Sources, objections: Objections) -> Validated:
     """Validate what was sent; raise `ConfigurationError` with every problem found."""
     registry = files.parse(sources.registry, where="registry")
+    check_suits(registry, objections, where="registry")
     return Validated(registry, policies.parse(sources.policies, registry, where="policies"))
 
 
-def restored(canonical: bytes, policy_texts: Mapping[str, str]) -> Validated:
+def restored(canonical: bytes, policy_texts: Mapping[str, str], objections: Objections) -> Validated:
     """Validate what was activated once more; raise `ConfigurationError` with every problem found."""
     registry = files.restore(canonical, where="registry")
+    check_suits(registry, objections, where="registry")
     return Validated(registry, policies.parse(policy_texts, registry, where="policies"))
+
+
+def check_suits(registry: Registry, objections: Objections, *, where: str) -> None:
+    """Raise `ConfigurationError` where the settings of this replica have something against the registry."""
+    problems = [f"{where}: {problem}" for problem in objections(registry)]
+    if problems:
+        raise ConfigurationError(problems)
 
 
 def changes(before: Validated, after: Validated) -> list[tuple[str, str, str]]:

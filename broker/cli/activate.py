@@ -6,6 +6,7 @@ from typing import Annotated
 import msgspec
 import typer
 
+from broker import app
 from broker import policy as policies
 from broker import settings as settings_file
 from broker.active.own_files import Folders
@@ -52,7 +53,7 @@ def activate(
     settings = settings_file.load(config)
     folders = Folders(settings.path(settings.registry), settings.path(settings.policies))
     # Checked here first, where the files are, so that problems are named by their paths.
-    folders.read()
+    folders.read(app.objections(settings))
     sent = {"registry": files.read(folders.registry), "policies": policies.read(folders.policies)}
     with sign_in.operator(broker, operator, operator_key) as client:
         done = client.activate(sent, reason=reason, dry_run=dry_run)

@@ -85,10 +85,10 @@ def read_and_validate(folder: Path, rounds: int) -> None:
     folders, reading, building = Folders(folder / "registry", folder / "policies"), [], []
     for _ in range(rounds):
         start = time.perf_counter()
-        content = folders.read()
+        content = folders.read(lambda _: [])
         reading.append((time.perf_counter() - start) * 1e3)
         start = time.perf_counter()
-        sources.restored(content.registry.canonical, content.policies.texts)
+        sources.restored(content.registry.canonical, content.policies.texts, lambda _: [])
         building.append((time.perf_counter() - start) * 1e3)
     print(f"read and validate the files  {spread(reading, 0)} ms")
     print(f"validate what was signed     {spread(building, 0)} ms   ({len(content.registry.canonical) / 1e3:.0f} kB)")

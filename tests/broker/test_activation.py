@@ -409,9 +409,9 @@ async def test_what_is_heard_while_another_is_built_is_what_comes_into_force(
 ) -> None:
     adoption, validate = neighbour.broker.adoption, bundles.Bundle.validated
 
-    def validated_slowly(bundle: bundles.Bundle):
+    def validated_slowly(bundle: bundles.Bundle, objections):
         monkeypatch.undo()
-        content = validate(bundle)
+        content = validate(bundle, objections)
         world.broker.adoption.step()
         asyncio.run_coroutine_threadsafe(activate(world, second=FORBID), loop).result(10)
         neighbour.broker.follower.catch_up()
@@ -629,7 +629,7 @@ def forged(world: World, how: str) -> Activated:
     adoption, now = world.broker.adoption, stored(world)
     content = msgspec.structs.replace
     text = sources(world, more='@id("everything") permit (principal, action, resource);')
-    genuine = adoption.signed(validated(text), origin=world.broker.streams.picture.epoch, said="mine")
+    genuine = adoption.signed(validated(text, lambda _: []), origin=world.broker.streams.picture.epoch, said="mine")
     payload = jose.read(genuine.text, types=frozenset({BUNDLE_TYPE}), max_bytes=bundles.MAX_BUNDLE).unverified_payload
     keys = world.broker.keys
     made = {
@@ -744,3 +744,33 @@ async def test_verifiers_end_no_token_for_a_configuration_and_see_the_feed_go_on
     assert (picture.seq, picture.events()) == (1, [])
     (lease,) = await world.broker.leases.known([issued.lease_id], picture)
     assert lease.status == "live"
+
+
+# What the settings of a replica have against it
+
+
+UNKNOWN_TRUST = '[agents.new-bot]\nowner = "jane@example.com"\nworkloads = [{ oidc = "nobody", claims = { sub = "x" } }]\n'
+
+
+async def test_a_registry_that_names_a_trust_of_no_settings_does_not_come_into_force(world: World) -> None:
+    """Whether files or a request bring it: who could act by it is known to nobody here."""
+    before = digest(world)
+    write(world, "registry/more.toml", UNKNOWN_TRUST)
+    await world.look()
+    assert "[[trust.oidc]]" in world.broker.activation.file_problems[0]
+    with pytest.raises(ConfigurationError, match="has the name 'nobody'"):
+        await activate(world)
+    world.follow()
+    assert (digest(world), await reason(world)) == (before, "")
+
+
+async def test_a_worker_whose_settings_do_not_suit_what_is_in_force_issues_nothing(
+    world: World, neighbour: World, monkeypatch
+) -> None:
+    """Its settings are behind those of the others, and it must not decide otherwise than they do."""
+    monkeypatch.setattr(neighbour.broker.configuration.own, "objections", lambda _: ["it names a trust of no settings"])
+    await activate(world, extra='@id("more") forbid (principal is Agent, action == Action::"crm:ticket#draft", resource);')
+    world.follow()
+    neighbour.follow()
+    assert (await reason(world), await reason(neighbour)) == ("", "configuration_pending")
+    assert "of no settings" in neighbour.broker.adoption.problem

@@ -18,7 +18,7 @@ def test_a_file_that_goes_away_while_one_looks_is_no_file(tmp_path: Path) -> Non
 def test_a_file_that_is_replaced_by_one_of_the_same_size_and_time_has_changed(tmp_path: Path) -> None:
     """As `rsync` and unpacking leave it: the place on disk is another."""
     write_files(tmp_path)
-    own = OwnFiles(Folders(tmp_path / "registry", tmp_path / "policies"))
+    own = OwnFiles(Folders(tmp_path / "registry", tmp_path / "policies"), lambda _: [])
     file = tmp_path / "policies" / "agents.cedar"
     aside = file.with_name("aside")
     aside.write_bytes(file.read_bytes())
@@ -31,7 +31,7 @@ def test_a_file_that_is_replaced_by_one_of_the_same_size_and_time_has_changed(tm
 
 def test_what_is_unused_in_a_folder_is_not_looked_at(tmp_path: Path) -> None:
     write_files(tmp_path)
-    own = OwnFiles(Folders(tmp_path / "registry", tmp_path / "policies"))
+    own = OwnFiles(Folders(tmp_path / "registry", tmp_path / "policies"), lambda _: [])
     (tmp_path / "registry" / "notes.md").write_text("remember")
     (tmp_path / "policies" / "tests").mkdir()
     assert not any(own.has_changed() for _ in range(3))
