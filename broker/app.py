@@ -64,13 +64,13 @@ from broker.identity import (
     Intermediates,
     JwtSvids,
     OidcTokens,
-    PrivateKeys,
     TrustDomain,
     TrustDomains,
     TrustedIssuer,
     X509Svids,
 )
 from broker.identity.bundle_sources import bundle_source
+from broker.identity.private_key import PrivateKeys
 from broker.inquiry import Inquiry
 from broker.issuer import Issuer
 from broker.keys import Custody, FolderCustody, KeyFolder, Keys

@@ -1,10 +1,13 @@
 """`broker agent`: look at the registered agents, suspend, resume and retire them."""
 
+import json
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from broker import private_key_file
 from broker.cli import output, sign_in, waiting
 from broker.cli.options import (
     DEFAULT_BROKER,
@@ -18,6 +21,10 @@ from broker.cli.options import (
 )
 from broker.client import Operator
 from broker.client.answers import AgentChange, AgentRecord
+from scopes.scope import is_name
+
+# What a verifier computes from the key itself.
+_DERIVED = frozenset({"kid", "alg", "use"})
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
 
@@ -187,6 +194,30 @@ def _row(agent: AgentRecord) -> tuple[str, ...]:
 
 def _review(agent: AgentRecord) -> str:
     return f"{agent.review_by or ''}{', overdue' if agent.review_overdue else ''}"
+
+
+@app.command()
+def key(
+    *,
+    agent: Annotated[str, typer.Argument(metavar="NAME", help="The agent's name in the registry.")],
+    out: Annotated[Path, typer.Option("--output", metavar="FILE", help="Where the private key goes; made unless it is there.")],
+    as_json: AsJson = False,
+) -> None:
+    """Make a private key for an agent without a platform, and print the line that its record in the registry needs.
+
+    Run it where the agent runs: the key stays there. Example: broker agent key nightly-report --output agent.jwk
+    """
+    if not is_name(agent):
+        raise typer.BadParameter("a name is a small letter and at most 62 of a-z, 0-9, _ and -", param_hint="NAME")
+    made = private_key_file.create(out)
+    public = {member: value for member, value in made.public_jwk.items() if member not in _DERIVED}
+    if as_json:
+        output.document({"agent": agent, "file": str(out), "kid": made.kid, "key": public})
+        return
+    members = ", ".join(f"{member} = {json.dumps(value)}" for member, value in public.items())
+    typer.echo(f"keys = [{{ {members} }}]")
+    output.say(f"Put this line into [agents.{agent}] of the registry; its instance is private-key:{agent}/{made.kid}")
+    output.say(f"Use it with: export BROKER_AGENT={agent} BROKER_PRIVATE_KEY_FILE={out.resolve()}")
 
 
 def _status(agent: AgentRecord) -> str:

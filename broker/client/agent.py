@@ -19,29 +19,29 @@ from urllib.parse import quote
 import httpx2
 import msgspec
 
+from broker.client import assertions
 from broker.client.answers import Issued, TaskRecord
+from broker.client.assertions import Identity
 from broker.client.certificate import ClientCertificate
 from broker.client.connection import PATIENCE, Connection
 from broker.client.errors import ClientError, Misconfigured, Refused, UnexpectedAnswer
 from broker.client.holder import Bearer, Bound, Holder
 from broker.client.tokens import Token, Tokens
-from scopes.clock import Clock
+from scopes.clock import Clock, SystemClock
 from scopes.errors import InvalidScope
 from scopes.keys import SigningKey
 from scopes.scope import Scope
 
-Identity = Callable[[], str]
-"""Returns the workload's own assertion (a JWT-SVID); called for each request, so it may rotate."""
-
 URL_VARIABLE = "BROKER_URL"
 IDENTITY_VARIABLE = "BROKER_IDENTITY_FILE"
+PRIVATE_KEY_VARIABLE = "BROKER_PRIVATE_KEY_FILE"
+NAME_VARIABLE = "BROKER_AGENT"
 CERTIFICATE_VARIABLE = "BROKER_CERTIFICATE_FILE"
 KEY_VARIABLE = "BROKER_KEY_FILE"
 
 COMPLETE, FAIL, CANCEL = "complete", "fail", "cancel"
 """How a task can be ended by whoever it belongs to."""
 
-_JWT_SPIFFE = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
 _TOKEN_PATH = "/oauth/token"  # noqa: S105 - a path, not a secret
 _BOUND = "DPoP"
 _USE_NONCE = "use_dpop_nonce"
@@ -100,8 +100,11 @@ class Agent:
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Agent":
         """Make the agent that `BROKER_URL` and `BROKER_IDENTITY_FILE` describe; raise `Misconfigured` without them.
 
-        `BROKER_CERTIFICATE_FILE` and `BROKER_KEY_FILE` are its certificate, with which it needs no other identity.
+        `BROKER_CERTIFICATE_FILE` and `BROKER_KEY_FILE` are its certificate, with which it needs no other identity. Nor does it
+        where it signs for itself, as the agent `BROKER_AGENT` of the registry, with the key in `BROKER_PRIVATE_KEY_FILE`.
         """
+        if environment.get(PRIVATE_KEY_VARIABLE):
+            return cls._signing(environment)
         certificate = certificate_files(environment.get(CERTIFICATE_VARIABLE), environment.get(KEY_VARIABLE))
         needed = (URL_VARIABLE, IDENTITY_VARIABLE) if certificate is None else (URL_VARIABLE,)
         missing = [name for name in needed if not environment.get(name)]
@@ -109,6 +112,16 @@ class Agent:
             raise Misconfigured(f"{' and '.join(missing)} not set: the broker's address, and the file of this agent's identity")
         file = environment.get(IDENTITY_VARIABLE)
         return cls(environment[URL_VARIABLE], identity_file(Path(file)) if file else None, certificate=certificate)
+
+    @classmethod
+    def _signing(cls, environment: Mapping[str, str]) -> "Agent":
+        if environment.get(IDENTITY_VARIABLE):
+            raise Misconfigured(f"{PRIVATE_KEY_VARIABLE} and {IDENTITY_VARIABLE} are two identities: set one of them")
+        missing = [name for name in (URL_VARIABLE, NAME_VARIABLE) if not environment.get(name)]
+        if missing:
+            raise Misconfigured(f"{' and '.join(missing)} not set: the broker's address, and the agent's name in the registry")
+        url, file = environment[URL_VARIABLE], Path(environment[PRIVATE_KEY_VARIABLE])
+        return cls(url, signing_identity(environment[NAME_VARIABLE], assertions.private_key(file), issuer=url))
 
     async def __aenter__(self) -> "Agent":
         return self
@@ -192,7 +205,7 @@ class Agent:
     def _credentials(self) -> dict[str, str]:
         assertion = self._identity()
         if assertion is not None:
-            return {"client_assertion_type": _JWT_SPIFFE, "client_assertion": assertion}
+            return {"client_assertion_type": assertions.type_of(assertion), "client_assertion": assertion}
         assert self._certificate is not None
         return {"client_id": self._certificate.current.workload}
 
@@ -309,6 +322,11 @@ def certificate_files(certificate: str | Path | None, key: str | Path | None) ->
     return ClientCertificate(Path(certificate), Path(key))
 
 
+def signing_identity(name: str, key: SigningKey, *, issuer: str, clock: Clock | None = None) -> Identity:
+    """Return what signs an assertion for each request, as the agent of this name in the registry (RFC 7523 §3)."""
+    return lambda: assertions.signed(name, key, issuer=issuer.rstrip("/"), clock=clock or SystemClock())
+
+
 def identity_file(path: Path) -> Identity:
     """Return what reads an assertion from a file, again each time; it raises `Misconfigured` where there is none."""
 
@@ -318,7 +336,7 @@ def identity_file(path: Path) -> Identity:
         except (OSError, UnicodeDecodeError):
             text = ""
         if not text:
-            raise Misconfigured(f"{path}: holds no identity (a JWT-SVID) that could be read")
+            raise Misconfigured(f"{path}: holds no identity (a JWT-SVID, a platform's token) that could be read")
         return text
 
     return read

@@ -1,12 +1,10 @@
 """An operator's side: look at what is out, and take it away. Every request is signed by itself."""
 
-import secrets
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-import msgspec
-
+from broker.client import assertions
 from broker.client.answers import (
     ActivationRecord,
     AgentChange,
@@ -31,7 +29,6 @@ from broker.client.answers import (
 )
 from broker.client.feed import News
 from broker.client.published import Published
-from scopes import jose
 from scopes.keys import SigningKey
 
 T = TypeVar("T")
@@ -39,9 +36,6 @@ P = TypeVar("P", TaskPage, LeasePage, AgentPage, ReductionPage, StuckPage)
 
 Selector = Mapping[str, str | bool]
 """What to revoke: one of `lease`, `task`, `agent`, `instance`, `resource`, `owner`, `user`, `key` by value, or `all`: True."""
-
-LIFETIME = 60
-"""The seconds an assertion lives; the broker takes none that lives longer."""
 
 
 class Operator:
@@ -182,10 +176,7 @@ class Operator:
         )
 
     def _assertion(self, issuer: str) -> str:
-        now = self._connection.clock.now().wall // 1000
-        identity = {"iss": self._name, "sub": self._name, "aud": issuer}
-        claims = {**identity, "iat": now, "exp": now + LIFETIME, "jti": secrets.token_urlsafe(16)}
-        return jose.write(msgspec.json.encode(claims), type="JWT", key=self._key)
+        return assertions.signed(self._name, self._key, issuer=issuer, clock=self._connection.clock)
 
 
 def _segment(text: str) -> str:

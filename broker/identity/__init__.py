@@ -1,4 +1,7 @@
-"""Who is calling: assertions that nobody has checked become workloads."""
+"""Who is calling: assertions that nobody has checked become workloads.
+
+What needs the store is not named here, for commands that need none import this room: `private_key.PrivateKeys`.
+"""
 
 from broker.identity import jwks
 from broker.identity.bundle_file import BundleFile
@@ -8,7 +11,6 @@ from broker.identity.jwks import FetchedKeys, JwksFile, KeySource
 from broker.identity.oidc import OidcTokens, TrustedIssuer
 from broker.identity.platforms import PLATFORMS, PlatformName
 from broker.identity.presented import AssertionType, Presented
-from broker.identity.private_key import PrivateKeys
 from broker.identity.spiffe import JwtSvids
 from broker.identity.token_review import TokenReview
 from broker.identity.trust_domain import TrustDomain, TrustDomains
@@ -27,7 +29,6 @@ __all__ = [
     "OidcTokens",
     "PlatformName",
     "Presented",
-    "PrivateKeys",
     "TokenReview",
     "TrustDomain",
     "TrustDomains",

@@ -1,19 +1,23 @@
 """Who is calling, whatever they prove it by: one way in for every kind of identity."""
 
+from typing import TYPE_CHECKING
+
 from broker.errors import InvalidClient, InvalidGrant
 from broker.identity.claimed import unverified_names
 from broker.identity.oidc import OidcTokens
 from broker.identity.presented import AssertionType, Presented
-from broker.identity.private_key import PrivateKeys
 from broker.identity.spiffe import JwtSvids
 from broker.identity.x509 import X509Svids
 from broker.workload import Workload
+
+if TYPE_CHECKING:
+    from broker.identity.private_key import PrivateKeys
 
 
 class Identities:
     """Authenticates workloads. What proves nothing, or could mean two things, is refused."""
 
-    def __init__(self, *, svids: JwtSvids, certificates: X509Svids, oidc: OidcTokens, private_keys: PrivateKeys) -> None:
+    def __init__(self, *, svids: JwtSvids, certificates: X509Svids, oidc: OidcTokens, private_keys: "PrivateKeys") -> None:
         self._svids = svids
         self._oidc = oidc
         self._certificates = certificates
