@@ -15,18 +15,19 @@ from broker.inquiry import Inquiry
 from broker.returning import Returning
 from scopes.claims import Claims
 
+INTROSPECT, REVOKE = "/oauth/introspect", "/oauth/revoke"
 _AUTHORIZATION = "authorization"
 _HEADERS = {"Cache-Control": "no-store"}
 
 
-@post("/oauth/introspect", status_code=200)
+@post(INTROSPECT, status_code=200)
 async def introspect(request: Request[Any, Any, Any], inquiry: NamedDependency[Inquiry]) -> Response[bytes]:
     """Answer `{"active": false}` for all that is not a token in force for the caller's own audience (RFC 7662 §2.2)."""
     claims = await inquiry.introspect(*await _shown(request))
     return Response(msgspec.json.encode(_answer(claims)), media_type="application/json", headers=_HEADERS)
 
 
-@post("/oauth/revoke", status_code=200)
+@post(REVOKE, status_code=200)
 async def revoke(request: Request[Any, Any, Any], returning: NamedDependency[Returning]) -> Response[bytes]:
     """End a token that its agent gives back; what is not known is no error (RFC 7009 §2.2)."""
     await returning(*await _shown(request))

@@ -5,6 +5,11 @@ import pytest
 from tests.broker.front import Front
 from tests.broker.world import ISSUER
 
+PROVEN = ("token", "introspection", "revocation")
+"""The endpoints at which clients prove who they are; RFC 8414 §2 has a client assume a secret where nothing is said."""
+
+ALGORITHMS = ["ES256", "ES384", "ES512", "EdDSA", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"]
+
 
 @pytest.mark.asyncio(loop_scope="module")
 async def test_the_server_describes_itself(shared: Front) -> None:
@@ -19,10 +24,8 @@ async def test_the_server_describes_itself(shared: Front) -> None:
         "revocation_endpoint": f"{ISSUER}/oauth/revoke",
         "grant_types_supported": ["client_credentials", "urn:ietf:params:oauth:grant-type:jwt-bearer"],
         "response_types_supported": [],
-        "token_endpoint_auth_methods_supported": ["spiffe_jwt", "private_key_jwt"],
-        "token_endpoint_auth_signing_alg_values_supported": [
-            *("ES256", "ES384", "ES512", "EdDSA", "PS256", "PS384", "PS512", "RS256", "RS384", "RS512"),
-        ],
+        **{f"{name}_endpoint_auth_methods_supported": ["spiffe_jwt", "private_key_jwt"] for name in PROVEN},
+        **{f"{name}_endpoint_auth_signing_alg_values_supported": ALGORITHMS for name in PROVEN},
         "authorization_details_types_supported": ["agent_broker_scope"],
         "dpop_signing_alg_values_supported": ["ES256", "ES384", "EdDSA", "PS256", "RS256"],
     }
