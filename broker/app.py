@@ -73,7 +73,8 @@ from broker.identity.bundle_sources import bundle_source
 from broker.identity.private_key import PrivateKeys
 from broker.inquiry import Inquiry
 from broker.issuer import Issuer
-from broker.keys import Custody, FolderCustody, KeyFolder, Keys
+from broker.keys import Custody, FolderCustody, KeyFolder
+from broker.keys.keys import Keys
 from broker.leases import Leases
 from broker.lifecycle import Lifecycle
 from broker.operators import Operators
@@ -253,6 +254,7 @@ class Broker:
         self.streams = Streams(issuer=settings.issuer, key=lambda: self.keys.feed)
         folder = settings.path(settings.keys)
         self.journal = Journal(folder / "journal")
+        self.log = Log(store)
         self.adoption = self._adoption(Mirror(folder / "configuration"))
         self.follower = Follower(
             store=stores.follower,
@@ -262,8 +264,8 @@ class Broker:
             journal=self.journal,
             configurations=self.adoption,
             on_beat=self.keys.catch_up,
+            committed=lambda: self.log.latest,
         )
-        self.log = Log(store)
         self.acknowledgements = Acknowledgements(store)
         self.audit = Audit(store, clock=clock)
         self.leases = Leases(store)

@@ -5,7 +5,7 @@ from broker.callers import Callers
 from broker.errors import Unavailable
 from broker.feed.follower import Follower
 from broker.identity import Presented
-from broker.keys import Keys
+from broker.keys.keys import Keys
 from broker.leases import Leases
 from scopes.claims import Claims
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from broker.audit import Audit, Record
 from broker.errors import BrokerError, InvalidGrant, InvalidRequest, LimitReached, UnauthorizedClient, Unavailable
 from broker.feed.follower import Follower, Standpoint
-from broker.keys import Keys
+from broker.keys.keys import Keys
 from broker.leases import AgentEnded, LeaseEnded, LeaseRecord, Leases, Limits, NewLease, TaskClosed, Written
 from broker.policy import Permit
 from broker.standing import end_of_last_day

@@ -8,7 +8,7 @@ from broker.feed.event import new_event
 from broker.feed.follower import Follower
 from broker.feed.log import Log
 from broker.identity import Presented
-from broker.keys import Keys
+from broker.keys.keys import Keys
 from broker.leases import Leases
 from scopes.claims import Claims
 from scopes.clock import Clock

@@ -11,8 +11,9 @@ from broker.callers import Caller
 from broker.endings import check_reason
 from broker.errors import NotFound, Unavailable
 from broker.feed.follower import Follower
-from broker.keys import USES, Key, KeyRecord, Keys, Use
+from broker.keys import USES, Key, KeyRecord, Use
 from broker.keys import record as records
+from broker.keys.keys import Keys
 from broker.keys.record import PUBLISHED
 from broker.revocation import SCHEDULER, Revocation
 from broker.selector import Selector

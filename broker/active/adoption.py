@@ -17,7 +17,7 @@ from broker.active.rules import Active, Rules
 from broker.active.sources import Validated
 from broker.errors import ConfigurationError
 from broker.feed.activated import Activated, Mirror
-from broker.keys import Keys
+from broker.keys.keys import Keys
 from broker.policy import Policy
 from scopes.background import Background
 from scopes.clock import Clock

@@ -18,7 +18,7 @@ from broker.feed.acknowledgements import ANONYMOUS, Acknowledgement, Acknowledge
 from broker.feed.follower import Follower
 from broker.feed.streams import Streams
 from broker.identity import Presented
-from broker.keys import Keys
+from broker.keys.keys import Keys
 
 _NO_STORE = {"Cache-Control": "no-store"}
 MAX_WAITING = 1_000

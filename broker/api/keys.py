@@ -10,7 +10,8 @@ from broker.api import bodies
 from broker.api.presented import presented
 from broker.callers import Callers
 from broker.errors import InvalidRequest
-from broker.keys import Key, Keys, Use
+from broker.keys import Key, Use
+from broker.keys.keys import Keys
 from broker.rotation import Rotation
 
 

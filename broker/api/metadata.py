@@ -7,7 +7,7 @@ from litestar.di import NamedDependency
 
 from broker.api import introspection
 from broker.api.token import GRANTS, PATH
-from broker.keys import Keys
+from broker.keys.keys import Keys
 from scopes.claims import DETAIL_TYPE
 from scopes.keys import PROOF_ALGORITHMS, SVID_ALGORITHMS, TOKEN_ALGORITHMS
 

@@ -16,6 +16,7 @@ from broker.feed.activated import Activated, Configurations, latest_of
 from broker.feed.acts import Act, Acts
 from broker.feed.epoch_file import EpochFile
 from broker.feed.journal import Journal
+from broker.feed.log import OwnPlace
 from broker.feed.reader import HELD, LOST, Beat, Everything, Head, LogReader
 from broker.feed.streams import LiveEvent, Streams
 from broker.store import SyncStore
@@ -65,14 +66,19 @@ class Follower:
         journal: Journal,
         configurations: Configurations,
         on_beat: Callable[[], None] = lambda: None,
+        committed: Callable[[], OwnPlace | None] = lambda: None,
     ) -> None:
-        """Prepare to follow; `on_beat` is called before every look at the log, and may raise `Unavailable`."""
+        """Prepare to follow; `on_beat` is called before every look at the log, and may raise `Unavailable`.
+
+        `committed` returns the highest place in the log that this worker was given for what it committed.
+        """
         self._reader = LogReader(store)
         self._streams = streams
         self._clock = clock
         self._memory = memory
         self._journal = journal
         self._on_beat = on_beat
+        self._committed = committed
         self._worker = ulid.new(clock.now().wall)
         self._known_epoch = memory.read()
         self.acts: Acts = acts.merged(journal.read().acts)
@@ -144,9 +150,10 @@ class Follower:
             self._read_everything()
 
     def _read_news(self) -> None:
-        picture, received = self._streams.picture, self._clock.now()
+        picture, received, mine = self._streams.picture, self._clock.now(), self._committed()
         beat = self._beat(picture)
-        if beat.head is None or not self._is_same_life(beat.head, picture) or beat.standing != HELD:
+        is_same = beat.head is not None and self._is_same_life(beat.head, picture)
+        if beat.head is None or not is_same or beat.standing != HELD or _lacks(beat, mine):
             self._run_id = ""
             return
         moved = picture.apply(_message(picture, beat.head, beat.news), received)
@@ -216,8 +223,10 @@ class Follower:
         """Tell whether the log of this epoch lacks, or has otherwise, the place where this worker has been."""
         if not picture.epoch:
             return False
+        mine = self._committed()
         beat = self._beat(picture)
-        return beat.head is not None and beat.head.epoch == picture.epoch and beat.standing == LOST
+        is_same = beat.head is not None and beat.head.epoch == picture.epoch
+        return is_same and (beat.standing == LOST or _lacks(beat, mine))
 
     def _begin_epoch(self, seen: str) -> None:
         now = self._clock.now().wall
@@ -259,6 +268,14 @@ class Follower:
         if epoch != self._known_epoch:
             self._memory.write(epoch)
             self._known_epoch = epoch
+
+
+def _lacks(beat: Beat, committed: OwnPlace | None) -> bool:
+    """Tell whether the log lacks what this worker committed before the beat: it may not have read it yet when it was lost."""
+    if beat.head is None or committed is None or committed.epoch != beat.head.epoch:
+        return False
+    others = any(live.seq == committed.seq and live.event.id != committed.id for live in beat.news if committed.id)
+    return beat.head.place.seq < committed.seq or others
 
 
 def _place(picture: Picture) -> Place:

@@ -27,6 +27,14 @@ class Committed(NamedTuple):
     seq: int
 
 
+class OwnPlace(NamedTuple):
+    """Where what this worker committed stands, and the id of the event there, where that is known."""
+
+    epoch: str
+    seq: int
+    id: str
+
+
 class InForce(NamedTuple):
     """Which configuration is in force, and the place in the log at which it came."""
 
@@ -43,10 +51,14 @@ class Worker(NamedTuple):
 
 
 class Log:
-    """Commits events. To commit one again, by its id, changes nothing and gives the same answer."""
+    """Commits events. To commit one again, by its id, changes nothing and gives the same answer.
+
+    `latest` is the highest place that this worker was given: a log that lacks it was lost or rolled back.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.latest: OwnPlace | None = None
         self._append = store.script("broker.feed", "append", even_when_full=True)
         self._activate, self._working = (
             store.script("broker.feed", name, even_when_full=True) for name in ("activate", "working")
@@ -68,6 +80,9 @@ class Log:
             raise _lost()
         if seq == 0:
             raise Retired("it is retired, and that is for good")
+        # Of several, some may have been overtaken, so that it is not known which one stands there.
+        own = OwnPlace(epoch, int(seq), events[0].id if len(events) == 1 else "")
+        self.latest = max(self.latest or own, own)
         return Committed(epoch, int(seq))
 
     async def activate(self, epoch: str, activated: Activated, *, instead_of: str, now: int) -> InForce:

@@ -2,7 +2,6 @@
 
 from broker.keys.custody import Custody, FolderCustody
 from broker.keys.folder import FEED_KEY, MIRROR, TOKEN_KEY, WRAPPING_KEY, KeyFolder, create, files
-from broker.keys.keys import Keys
 from broker.keys.record import USES, Key, KeyRecord, Use
 
 __all__ = [
@@ -16,7 +15,6 @@ __all__ = [
     "Key",
     "KeyFolder",
     "KeyRecord",
-    "Keys",
     "Use",
     "create",
     "files",

@@ -80,7 +80,7 @@ def doomed_call(call: Any, doom: Doom) -> Any:
 
 def exchange_of(broker: Broker, doom: Doom) -> Exchange:
     """Compose issuer and exchange anew, with collaborators that may be the end of the process."""
-    near = {name: Doomed(getattr(broker, name), doom) for name in ("identities", "standing", "tasks", "follower")}
+    near = {name: Doomed(getattr(broker, name), doom) for name in ("identities", "possession", "standing", "tasks", "follower")}
     near |= {name: Doomed(getattr(broker, name), doom) for name in ("audit", "leases")}
     issuer = Issuer(
         issuer=broker.configuration.settings.issuer,
@@ -95,6 +95,7 @@ def exchange_of(broker: Broker, doom: Doom) -> Exchange:
     rules = broker.active.rules
     return Exchange(
         identities=near["identities"],  # type: ignore[arg-type]
+        possession=near["possession"],  # type: ignore[arg-type]
         active=Active(Rules(rules.registry, Doomed(rules.policy, doom), rules.activation)),  # type: ignore[arg-type]
         standing=near["standing"],  # type: ignore[arg-type]
         tasks=near["tasks"],  # type: ignore[arg-type]

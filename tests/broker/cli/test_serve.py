@@ -56,7 +56,7 @@ def test_people_are_told_where_it_is_what_is_loaded_and_that_nothing_is_kept(tmp
     broker = Served(tmp_path / "broker").start()
     kept, started = broker.process.stderr.readline(), broker.process.stderr.readline()
     assert "nothing is kept" in kept
-    assert started == f"Agent Broker listens on {broker.url} (store: embedded, workers: 1, agents: 1, policies: 8).\n"
+    assert started == f"Agent Broker listens on {broker.url} (store: embedded, workers: 1, agents: 1, policies: 9).\n"
     done = broker.end()
     assert (done.code, done.out, done.err) == (0, "", "")
 

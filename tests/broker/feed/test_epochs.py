@@ -103,6 +103,24 @@ async def test_a_store_rolled_back_to_an_old_copy_begins_a_new_epoch(world: Worl
     assert epoch_of(world) > old
 
 
+async def test_what_a_worker_committed_and_has_not_read_yet_is_missed_as_well(world: World) -> None:
+    """The caller was told that it holds; found by the histories of `test_lifecycle_histories.py`."""
+    copy, old = copied(world), epoch_of(world)
+    await commit(world, "lost before it was read")
+    put_back(world, copy)
+    world.follow()
+    assert epoch_of(world) > old
+
+
+async def test_another_event_in_the_place_of_what_a_worker_committed_is_noticed(world: World, neighbour) -> None:
+    copy, old = copied(world), epoch_of(world)
+    await commit(world, "lost before it was read")
+    put_back(world, copy)
+    await neighbour.broker.log.append(old, [new_event("agent", "another", now=world.clock.now().wall)])
+    world.follow()
+    assert epoch_of(world) > old
+
+
 async def test_a_rollback_is_noticed_also_where_the_log_has_grown_past_the_workers_place_again(world: World, neighbour) -> None:
     """Same number, other event: the worker compares the id at its place, not the number alone (TRAPS 21a)."""
     copy = copied(world)

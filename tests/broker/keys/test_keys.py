@@ -9,9 +9,9 @@ import pytest
 
 from broker import keys as rooms
 from broker.errors import Unavailable
-from broker.keys import MIRROR, FolderCustody, KeyFolder, Keys
+from broker.keys import MIRROR, FolderCustody, KeyFolder
 from broker.keys import record as records
-from broker.keys.keys import KEY
+from broker.keys.keys import KEY, Keys
 from tests.broker.world import ADMIN, Backend, World
 
 PRIVATE = {"d", "p", "q", "dp", "dq", "qi", "k"}

@@ -18,7 +18,8 @@ from broker import app
 from broker import settings as settings_file
 from broker.app import Broker
 from broker.cli import logs
-from broker.keys import FolderCustody, Key, Keys
+from broker.keys import FolderCustody, Key
+from broker.keys.keys import Keys
 from scopes.clock import SystemClock
 
 KINDS = ("token", "feed")
