@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from broker.activation import Activation
 from broker.active import Active
 from broker.feed.follower import Follower
-from broker.identity import TrustDomains
+from broker.identity import OidcTokens, TrustDomains
 from broker.store.watch import Watch
 
 
@@ -25,15 +25,16 @@ async def ready(
     active: NamedDependency[Active],
     activation: NamedDependency[Activation],
     trust_domains: NamedDependency[TrustDomains],
+    oidc: NamedDependency[OidcTokens],
 ) -> Response[dict[str, Any]]:
     """Say whether this worker would issue: picture young, epoch open, store fit, and its configuration the one in force.
 
-    A replica whose files cannot be used or are not in force, or that cannot read the bundle of a trust domain, is ready, and
-    says so; unless nobody at all could prove to it who they are.
+    A replica whose files cannot be used or are not in force, or that cannot read the bundle of a trust domain or the keys of an
+    issuer, is ready, and says so; unless nobody at all could prove to it who they are.
     """
-    problem = _problem(follower, active) or watch.problem() or _unknown(active, trust_domains)
+    problem = _problem(follower, active) or watch.problem() or _unknown(active, trust_domains, oidc)
     if not problem:
-        notice = "; ".join(said for said in (activation.notice, trust_domains.notice) if said)
+        notice = _joined(activation.notice, trust_domains.notice, oidc.notice)
         return Response({"status": "ready", **({"problem": notice} if notice else {})})
     return Response({"status": "not ready", "problem": problem}, status_code=503, headers={"Retry-After": "1"})
 
@@ -48,6 +49,12 @@ def _problem(follower: Follower, active: Active) -> str:
     return ""
 
 
-def _unknown(active: Active, trust_domains: TrustDomains) -> str:
+def _unknown(active: Active, trust_domains: TrustDomains, oidc: OidcTokens) -> str:
     has_keys = any(agent.keys for agent in active.rules.registry.content.agents.values())
-    return "" if has_keys or not trust_domains.are_unknown else trust_domains.notice
+    if has_keys or not trust_domains.are_unknown or not oidc.are_unknown:
+        return ""
+    return _joined(trust_domains.notice, oidc.notice)
+
+
+def _joined(*notices: str) -> str:
+    return "; ".join(notice for notice in notices if notice)

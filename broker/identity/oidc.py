@@ -61,6 +61,17 @@ class OidcTokens:
         """Tell whether a token of this issuer would be looked at."""
         return issuer in self._issuers
 
+    @property
+    def notice(self) -> str:
+        """What is wrong with the keys of any issuer; empty if nothing is."""
+        problems = [(trust.name, trust.keys.problem) for trust in self._trusts]
+        return "; ".join(f"keys of {name}: {problem}" for name, problem in problems if problem)
+
+    @property
+    def are_unknown(self) -> bool:
+        """Tell whether no issuer's keys are known, so that no token proves anything now."""
+        return not any(len(trust.keys.keys) for trust in self._trusts)
+
     def start(self) -> None:
         """Begin to follow the keys of every issuer."""
         for trust in self._trusts:

@@ -34,7 +34,7 @@ def folder(tmp_path: Path) -> Path:
 def unlocked(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Give back the locks that a process holds for its life."""
     held: list = []
-    monkeypatch.setattr(app, "_HELD", held)
+    monkeypatch.setattr(app.stores, "_HELD", held)
     yield
     for file in held:
         file.close()

@@ -12,7 +12,7 @@ import redis.asyncio
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from broker import app, keys, private_key_file, settings, ulid
+from broker import app, keys, policy, private_key_file, settings, ulid
 from broker.app import Broker, Stores
 from broker.callers import Caller
 from broker.exchange import TokenRequest
@@ -260,7 +260,7 @@ def write_files(folder: Path, *, registry: str = REGISTRY) -> None:
     development.create(folder / "keys" / "development")
     operators = "".join(_operator(folder, name, role) for name, role in (("admin", "admin"), ("watcher", "auditor")))
     (folder / "registry" / "all.toml").write_text(registry + operators)
-    starter = Path(app.__file__).parent / "policy" / "starter"
+    starter = Path(policy.__file__).parent / "starter"
     for path in starter.glob("*.cedar"):
         (folder / "policies" / path.name).write_text(path.read_text())
     (folder / "broker.toml").write_text(
