@@ -4,11 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from broker import private_key_file
 from broker.settings import SpiffeTrust, Trust
 from tests.broker.front import Front
+from tests.broker.identity.platform_world import trust_in
 from tests.broker.redis_server import RedisServer
 from tests.broker.world import REGISTRY, World, fake_backend, redis_backend
 
@@ -94,3 +96,12 @@ async def test_a_worker_that_knows_no_bundle_is_ready_for_agents_with_keys_of_th
     response = await knowing_no_bundle(tmp_path, registry=REGISTRY + agent)
     assert response.status_code == 200
     assert "development.test" in response.json()["problem"]
+
+
+async def test_a_worker_that_knows_no_bundle_is_ready_for_the_workloads_of_a_platform(tmp_path: Path) -> None:
+    backend = fake_backend()
+    trust = msgspec.structs.replace(trust_in(tmp_path), spiffe=(NOBODY_THERE,))
+    response = await Front(World(tmp_path, backend, changes={"trust": trust})).get("/readyz", None)
+    await backend.close()
+    assert response.status_code == 200
+    assert "bundle of development.test" in response.json()["problem"]
