@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from broker.errors import ConfigurationError
 from broker.identity.bundle import BROKEN, UNKNOWN, Bundle
 from broker.identity.bundle_file import BundleFile
+from broker.identity.held_bundle import HeldBundle
 from broker.identity.refreshed import Refreshed
-from broker.identity.trust_domain import BundleState
 from broker.identity.x509 import check_leaf, spiffe_id_of
 from broker.outbound import Outbound, problem_of
 from scopes.clock import Clock
@@ -30,7 +30,7 @@ class EndpointIdentity(NamedTuple):
     bootstrap: BundleFile
 
 
-class BundleEndpoint:
+class BundleEndpoint(HeldBundle):
     """Holds the newest bundle that could be fetched. None is known before the first fetch, whatever the file says."""
 
     def __init__(
@@ -56,35 +56,8 @@ class BundleEndpoint:
         self._tls = tls
         self._document = b""
         self._newest: Bundle | None = None
-        self._held = Refreshed(
-            f"bundle of {trust_domain}", self._fetch, clock=clock, interval=lambda bundle: bundle.refresh_hint
-        )
-
-    @property
-    def bundle(self) -> Bundle:
-        """The bundle in force; `UNKNOWN` before the first fetch, and when none has succeeded for too long."""
-        return self._held.value or UNKNOWN
-
-    @property
-    def state(self) -> BundleState:
-        """The age is that of the last fetch."""
-        return BundleState(self._url, self._held.age, self._held.problem)
-
-    def start(self) -> None:
-        """Begin to fetch in the background."""
-        self._held.start()
-
-    def wake(self) -> None:
-        """Fetch soon."""
-        self._held.wake()
-
-    def refresh(self) -> None:
-        """Fetch, and wait for it."""
-        self._held.refresh()
-
-    def close(self) -> None:
-        """End the background thread."""
-        self._held.close()
+        held = Refreshed(f"bundle of {trust_domain}", self._fetch, clock=clock, interval=lambda bundle: bundle.refresh_hint)
+        super().__init__(url, held)
 
     def _fetch(self) -> Bundle:
         document = self._ask()

@@ -120,7 +120,7 @@ class Refreshed(Generic[T]):
             value = self._fetch()
         except (BrokerError, ScopesError) as error:
             return self._note(str(error))
-        except Exception as error:
+        except Exception as error:  # whatever it was: it is seen as a problem of this source, and raised
             self._note(type(error).__name__)
             raise
         return self._keep(value, now)

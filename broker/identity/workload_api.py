@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from broker.errors import ConfigurationError, FetchFailed
 from broker.identity.bundle import UNKNOWN, Bundle
+from broker.identity.held_bundle import HeldBundle
 from broker.identity.refreshed import Refreshed
-from broker.identity.trust_domain import BundleState
 from scopes.clock import Clock
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ MIN_INTERVAL = 1.0
 _SCHEME = "unix:///"
 
 
-class WorkloadApi:
+class WorkloadApi(HeldBundle):
     """Holds what the Workload API says of one trust domain, its own or a federated one; of the others nothing is taken.
 
     It is read when it pushes a change, and again and again, so that it shows when nobody is there any more.
@@ -40,35 +40,14 @@ class WorkloadApi:
         self._reader: Reader | None = None
         self._document = b""
         self._newest = UNKNOWN
-        self._held = Refreshed(
+        held = Refreshed(
             f"bundle of {trust_domain}", self._fetch, clock=clock, interval=lambda _: INTERVAL, min_interval=MIN_INTERVAL
         )
-
-    @property
-    def bundle(self) -> Bundle:
-        """The bundle in force; `UNKNOWN` before the first reading, and when none has succeeded for too long."""
-        return self._held.value or UNKNOWN
-
-    @property
-    def state(self) -> BundleState:
-        """The age is that of the last reading."""
-        return BundleState(f"Workload API {self._address}", self._held.age, self._held.problem)
-
-    def start(self) -> None:
-        """Begin to follow it in the background."""
-        self._held.start()
-
-    def wake(self) -> None:
-        """Read soon."""
-        self._held.wake()
-
-    def refresh(self) -> None:
-        """Read, and wait for it."""
-        self._held.refresh()
+        super().__init__(f"Workload API {address}", held)
 
     def close(self) -> None:
         """End following it."""
-        self._held.close()
+        super().close()
         self._disconnect()
 
     def _fetch(self) -> Bundle:

@@ -54,10 +54,12 @@ def test_the_first_token_comes_from_what_init_made_and_nothing_else(embedded):
 
 def test_people_are_told_where_it_is_what_is_loaded_and_that_nothing_is_kept(tmp_path):
     broker = Served(tmp_path / "broker").start()
-    kept, started = broker.process.stderr.readline(), broker.process.stderr.readline()
+    try:
+        kept, started = broker.process.stderr.readline(), broker.process.stderr.readline()
+    finally:
+        done = broker.end()
     assert "nothing is kept" in kept
     assert started == f"Agent Broker listens on {broker.url} (store: embedded, workers: 1, agents: 1, policies: 9).\n"
-    done = broker.end()
     assert (done.code, done.out, done.err) == (0, "", "")
 
 
