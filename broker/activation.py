@@ -141,7 +141,7 @@ class Activation:
     async def _put_into_force(self, content: Validated, *, said: str, by: str) -> tuple[Committed, bool]:
         """Return where the content came into force, and whether it did so now."""
         epoch, before = self._follower.standpoint().picture.epoch, self._follower.activated
-        is_as_wanted = before is not None and before.id == self._adoption.in_force and before.digest == content.digest
+        is_as_wanted = before is not None and before.digest == content.digest and await self._is_adopted(before, content)
         # One that a key signed that was revoked since is signed anew: workers that start do not believe it.
         if before is None or not is_as_wanted or not self._adoption.is_believed:
             known = before.id if before is not None else ""
@@ -150,6 +150,17 @@ class Activation:
         place = Committed(before.epoch, before.seq)
         await self._leases.raise_floors(*place)
         return place, False
+
+    async def _is_adopted(self, before: Activated, content: Validated) -> bool:
+        """Tell whether this worker decides by what is in force, of which it has just validated the content.
+
+        Raises `Conflict` where it is about to: to commit the same again would be another activation, with a record of its own.
+        """
+        self._adoption.keep_at_hand(content)
+        await asyncio.to_thread(self._adoption.adopt)
+        if before.id != self._adoption.in_force and not self._adoption.problem:
+            raise Conflict("this very configuration is coming into force; look at it, and try again")
+        return before.id == self._adoption.in_force
 
     async def _commit(self, content: Validated, epoch: str, before: str, *, said: str, by: str) -> Committed:
         self._adoption.keep_at_hand(content)

@@ -184,6 +184,34 @@ async def test_workers_that_share_a_folder_put_it_into_force_and_reject_it_once(
     assert digest(world) == digest(neighbour)
 
 
+async def test_a_worker_that_has_just_heard_of_the_same_change_does_not_make_it_again(world: World, neighbour: World) -> None:
+    """It has heard what came into force, and has not built it yet, when it sees the same files."""
+    forbid(world)
+    await world.look()
+    neighbour.broker.follower.catch_up()
+    for _ in range(2):
+        await neighbour.broker.activation.look()
+    assert neighbour.broker.activation.notice == ""
+    assert len(await recorded_of(world, "configuration.activated")) == 1
+
+
+async def test_a_change_that_is_coming_into_force_is_looked_at_again(world: World, neighbour: World, monkeypatch) -> None:
+    """Between hearing of it and being told what to build, another thread is at work."""
+    forbid(world)
+    await world.look()
+    follower, adoption = neighbour.broker.follower, neighbour.broker.adoption
+    monkeypatch.setattr(adoption, "heard", lambda activated: None)
+    follower.catch_up()
+    for _ in range(3):
+        await neighbour.broker.activation.look()
+    assert len(await recorded_of(world, "configuration.activated")) == 1
+    monkeypatch.undo()
+    adoption.heard(follower.activated)
+    await neighbour.broker.activation.look()
+    assert adoption.in_force == world.broker.adoption.in_force
+    assert len(await recorded_of(world, "configuration.activated")) == 1
+
+
 async def test_files_that_are_only_touched_change_nothing_and_bring_nothing_back(world: World) -> None:
     """A replica whose folder lags behind must not undo what the others do: they would take turns for ever."""
     await activate(world, extra=FORBID)
