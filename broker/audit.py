@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 import msgspec
 
-from broker import ulid
 from broker.errors import InvalidRequest
 from broker.store import Store, key, shard_of
 from broker.store.shards import SHARDS
+from scopes import ulid
 from scopes.clock import Clock
 
 _CURSOR = re.compile(r"([0-9]{1,15}-[0-9]{1,19})\.([0-9]{1,2})")

@@ -7,7 +7,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import NamedTuple
 
-from broker import ulid
 from broker.errors import Unavailable
 from broker.feed.event import NewEvent
 from broker.feed.follower import Follower
@@ -17,6 +16,7 @@ from broker.store import shard_of
 from broker.store.shards import SHARDS
 from broker.stuck_work import StuckWork
 from broker.tasks import Tasks, task_shard
+from scopes import ulid
 from scopes.clock import Clock
 from scopes.revocations import Picture
 

@@ -9,7 +9,7 @@ import threading
 
 import msgspec
 
-from broker import metrics, ulid
+from broker import metrics
 from broker.active import bundle as bundles
 from broker.active.bundle import Bundle
 from broker.active.own_files import OwnFiles
@@ -19,6 +19,7 @@ from broker.errors import ConfigurationError
 from broker.feed.activated import Activated, Mirror
 from broker.keys.keys import Keys
 from broker.policy import Policy
+from scopes import ulid
 from scopes.background import Background
 from scopes.clock import Clock
 from scopes.keys import TOKEN_ALGORITHMS, KeySet

@@ -6,10 +6,10 @@ from typing import NamedTuple, TextIO
 
 import fakeredis
 
-from broker import ulid
 from broker.errors import ConfigurationError
 from broker.settings import Settings
 from broker.store import Store, SyncStore
+from scopes import ulid
 from scopes.clock import SystemClock
 
 _EMBEDDED_LOCK = "embedded.lock"

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from broker import durable_file, ulid
+from broker import durable_file
 from broker.errors import ConfigurationError
+from scopes import ulid
 
 
 class EpochFile:

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from broker import ulid
+from scopes import ulid
 from scopes.event_index import Event
 
 GRACE = 60_000

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import msgspec
 
-from broker import ulid
 from broker.errors import Unavailable
 from broker.feed import acts
 from broker.feed.activated import Activated, Configurations, latest_of
@@ -20,6 +19,7 @@ from broker.feed.log import OwnPlace
 from broker.feed.reader import HELD, LOST, Beat, Everything, Head, LogReader
 from broker.feed.streams import LiveEvent, Streams
 from broker.store import SyncStore
+from scopes import ulid
 from scopes.background import Background
 from scopes.clock import Clock, Instant
 from scopes.revocations import Message, Picture, Place, Snapshot

@@ -6,7 +6,7 @@ in the two digits of its shard.
 
 import hashlib
 
-from broker import ulid
+from scopes import ulid
 
 SHARDS = 64
 _DIGITS = 2

@@ -17,10 +17,9 @@ from pathlib import Path
 
 import msgspec
 
-from broker import ulid
 from broker.feed.event import new_event
 from broker.feed.streams import LiveEvent, Streams
-from scopes import jose, revocations
+from scopes import jose, revocations, ulid
 from scopes.clock import Instant
 from scopes.event_index import Event
 from scopes.keys import TOKEN_ALGORITHMS, KeySet, VerificationKey

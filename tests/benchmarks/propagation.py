@@ -20,10 +20,10 @@ from typing import NamedTuple
 import httpx2
 import msgspec
 
-from broker import private_key_file, ulid
+from broker import private_key_file
 from broker.api.token import CLIENT_CREDENTIALS, JWT_SPIFFE
 from broker.identity import development
-from scopes import Revoked, VerificationError, Verifier, jose
+from scopes import Revoked, VerificationError, Verifier, jose, ulid
 from scopes.clock import SystemClock
 from tests.benchmarks.figures import machine, quantile
 from tests.broker.redis_server import RedisServer, free_port

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from broker import ulid
+from scopes import ulid
 from scopes.keys import SigningKey
 from tests.broker.registry.catalogue import key_of, toml_key
 from tests.broker.world import ISSUER, Backend, MovedClock, World

@@ -12,7 +12,7 @@ import redis.asyncio
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from broker import app, keys, policy, private_key_file, settings, ulid
+from broker import app, keys, policy, private_key_file, settings
 from broker.app import Broker, Stores
 from broker.callers import Caller
 from broker.exchange import TokenRequest
@@ -24,7 +24,7 @@ from broker.selector import Selector
 from broker.store import Store, SyncStore
 from broker.tasks import Declaration, Task
 from broker.workload import Workload
-from scopes import jose
+from scopes import jose, ulid
 from scopes import proof as proofs
 from scopes.clock import Instant, SystemClock
 from scopes.keys import SigningKey

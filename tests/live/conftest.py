@@ -7,9 +7,9 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
-from broker import private_key_file, ulid
+from broker import private_key_file
 from broker.identity import development
-from scopes import Verifier, jose
+from scopes import Verifier, jose, ulid
 from scopes.clock import SystemClock
 from tests.broker.gate import Gate
 from tests.broker.redis_server import RedisServer

@@ -13,11 +13,11 @@ import msgspec
 import pytest
 import redis
 
-from broker import private_key_file, ulid
+from broker import private_key_file
 from broker.api.token import CLIENT_CREDENTIALS, JWT_SPIFFE
 from broker.identity import development
 from broker.keys.record import PUBLISHED
-from scopes import InvalidToken, Revoked, VerificationError, Verifier, jose
+from scopes import InvalidToken, Revoked, VerificationError, Verifier, jose, ulid
 from scopes.issuer_keys import IssuerKeys
 from tests.broker.redis_server import RedisServer, free_port
 from tests.broker.world import BOT, CRM, CRM_WORKLOAD, ISSUER, MovedClock, write_files

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker import ulid
+from scopes import ulid
 from scopes.clock import Instant
 from scopes.event_index import Event, Index, identity
 from scopes.revocations import Picture, Revocable, Snapshot

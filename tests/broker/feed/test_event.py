@@ -3,7 +3,7 @@
 import msgspec
 
 from broker.feed.event import NewEvent, new_event
-from broker.ulid import is_id
+from scopes.ulid import is_id
 
 NOW = 1_795_318_537_000
 MINUTE, HOUR = 60_000, 3_600_000

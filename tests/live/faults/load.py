@@ -11,10 +11,10 @@ from typing import Any
 import httpx2
 import msgspec
 
-from broker import private_key_file, ulid
+from broker import private_key_file
 from broker.api.token import CLIENT_CREDENTIALS, JWT_SPIFFE
 from broker.identity import development
-from scopes import jose
+from scopes import jose, ulid
 from scopes.clock import SystemClock
 from tests.broker.world import ISSUER
 from tests.live.faults.referee import Reduction, Referee, Revocation, Token

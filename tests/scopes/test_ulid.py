@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker import ulid
+from scopes import ulid
 
 LAST_MILLISECOND = 2**48 - 1
 SPELLING = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
