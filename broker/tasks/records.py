@@ -58,6 +58,9 @@ class Task(msgspec.Struct, frozen=True):
     `subject` is the workload that declared the root task; `types` are those of the whole path. `envelope` holds for each
     task of the path that named resources the prefixes it named: every one of them has to cover what is asked for, so a
     child is never wider than its parent. `outcome` is how it ends, once it is ending.
+
+    `user` is for whom it is done, `groups` those that their token named; empty where it is done for nobody. Then `subject`
+    is the user. Both are the root's, for the whole tree.
     """
 
     id: str
@@ -73,6 +76,8 @@ class Task(msgspec.Struct, frozen=True):
     path: tuple[str, ...]
     envelope: tuple[tuple[str, ...], ...]
     outcome: str = ""
+    user: str = ""
+    groups: tuple[str, ...] = ()
 
     @property
     def is_open(self) -> bool:

@@ -25,7 +25,7 @@ MAX_REMEMBERED = 10_000
 """How many open tasks a worker remembers."""
 
 _BATCH = 100
-_LISTS = ("types", "path", "envelope")
+_LISTS = ("types", "path", "envelope", "groups")
 _KEPT = tuple(name for name in Task.__struct_fields__ if name != "id")
 
 
@@ -210,11 +210,13 @@ def _new(agent: Agent, workload: str, declaration: Declaration, parent: Task | N
         ends=0,
         path=parent.path if parent else (),
         envelope=(*(parent.envelope if parent else ()), *own),
+        user=parent.user if parent else "",
+        groups=parent.groups if parent else (),
     )
 
 
 def _fields(task: Task) -> list[str | bytes]:
-    texts = {name: getattr(task, name) for name in ("agent", "workload", "subject", "type", "purpose")}
+    texts = {name: getattr(task, name) for name in ("agent", "workload", "subject", "type", "purpose", "user")}
     lists = {name: msgspec.json.encode(getattr(task, name)) for name in _LISTS}
     return [part for pair in {**texts, **lists}.items() for part in pair]
 
