@@ -18,8 +18,15 @@ from scopes.clock import Clock
 _CURSOR = re.compile(r"([0-9]{1,15}-[0-9]{1,19})\.([0-9]{1,2})")
 
 
+NOTHING = msgspec.Raw()
+
+
 class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """One audit record. What agents and operators wrote is in `said`, and only there. The store adds the time."""
+    """One audit record. What agents and operators wrote is in `said`, and only there. The store adds the time.
+
+    `seen` are the facts that policies saw of a request for a token, so that it can be decided again by others; `shadow` are
+    the policies in shadow mode that would have turned the answer.
+    """
 
     kind: str
     id: str = ""
@@ -38,6 +45,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     position: int | None = None
     selector: str | None = None
     said: str | None = None
+    shadow: tuple[str, ...] = ()
+    seen: msgspec.Raw = NOTHING
 
 
 class Entry(NamedTuple):

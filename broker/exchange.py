@@ -6,9 +6,8 @@ import msgspec
 
 from broker import metrics
 from broker.active import Active, Rules
-from broker.audit import Audit, Record
+from broker.audit import Record
 from broker.errors import (
-    AccessDenied,
     BrokerError,
     InvalidAuthorizationDetails,
     InvalidClient,
@@ -20,8 +19,10 @@ from broker.errors import (
 from broker.feed.follower import Follower
 from broker.identity import Identities, Presented
 from broker.issuer import Issued, Issuer
-from broker.policy import Permit, Question
+from broker.permits import Permits
+from broker.policy import PolicyRefusal, Question
 from broker.possession import Possession
+from broker.refusals import Refusals
 from broker.registry import ceiling
 from broker.registry.registry import Agent, Entry
 from broker.standing import Standing, check_reductions
@@ -68,22 +69,22 @@ class Exchange:
         active: Active,
         standing: Standing,
         tasks: Tasks,
+        permits: Permits,
         issuer: Issuer,
         follower: Follower,
-        audit: Audit,
+        refusals: Refusals,
         watch: Watch,
-        max_ttl: int,
     ) -> None:
         self._identities = identities
         self._possession = possession
         self._active = active
         self._standing = standing
         self._tasks = tasks
+        self._permits = permits
         self._issuer = issuer
         self._follower = follower
-        self._audit = audit
+        self._refusals = refusals
         self._watch = watch
-        self._max_ttl = max_ttl
 
     async def __call__(self, request: TokenRequest) -> Issued:
         """Issue a token, or raise the `BrokerError` that says which step refused; a refusal is recorded as well."""
@@ -111,11 +112,13 @@ class Exchange:
         agent = self._standing.check(_agent_of(rules, workload, request), workload, standpoint.acts)
         confirmation = await self._confirmation(workload, request.presented)
         scope, entry = _resolve(rules, request)
-        check_reductions(standpoint.acts, agent.name, workload, service=entry.service_name, level=entry.action.level)
+        level = entry.action.level
+        reductions = check_reductions(standpoint.acts, agent.name, workload, service=entry.service_name, level=level)
         seed = request.seed(workload, confirmation)
         task = await self._task(rules, agent, workload, request, seed=seed)
-        _check_ceiling(rules, scope, task, entry)
-        permit = _decide(rules, Question(agent, workload, task, scope, entry, self._ttl(request, entry), confirmation))
+        ttl = min(request.ttl or entry.action.max_ttl, entry.action.max_ttl)
+        question = Question(agent, workload, task, scope, entry, ttl, confirmation, reductions=reductions)
+        permit = await self._permits.permit(rules, question, standpoint)
         return await self._issuer.issue(permit, standpoint, seed=seed)
 
     async def _confirmation(self, workload: Workload, presented: Presented) -> Confirmation | None:
@@ -134,23 +137,19 @@ class Exchange:
             return await self._tasks.open(agent, workload.id, request.declaration, rules.registry, seed=seed)
         return await self._tasks.join_default(agent, workload.id, rules.registry)
 
-    def _ttl(self, request: TokenRequest, entry: Entry) -> int:
-        return min(request.ttl or entry.action.max_ttl, entry.action.max_ttl, self._max_ttl)
-
     async def _record_refusal(self, rules: Rules, workload: Workload, request: TokenRequest, error: BrokerError) -> None:
         agent = rules.registry.find_agent(workload)
-        await self._audit.append(
-            Record(
-                kind="token.refused",
-                agent=agent.name if agent is not None else None,
-                workload=workload.id,
-                task=request.task if request.task is not None and is_task_id(request.task) else None,
-                scope=str(request.scope),
-                reason=error.reason,
-                policies=error.policies,
-                policy_version=rules.policy.version,
-            )
+        record = Record(
+            kind="token.refused",
+            agent=agent.name if agent is not None else None,
+            workload=workload.id,
+            task=request.task if request.task is not None and is_task_id(request.task) else None,
+            scope=str(request.scope),
+            reason=error.reason,
+            policies=error.policies,
+            policy_version=rules.policy.version,
         )
+        await self._refusals.record(error.decision.noted_in(record) if isinstance(error, PolicyRefusal) else record)
 
 
 def _agent_of(rules: Rules, workload: Workload, request: TokenRequest) -> Agent:
@@ -173,21 +172,3 @@ def _resolve(rules: Rules, request: TokenRequest) -> tuple[Scope, Entry]:
     if request.audience not in (None, entry.service.audience):
         raise InvalidTarget(f"resource has to be the audience of {entry.service_name}")
     return scope, entry
-
-
-def _check_ceiling(rules: Rules, scope: Scope, task: Task, entry: Entry) -> None:
-    for task_type in task.types:
-        ceiling.check(scope, task_type, entry, rules.registry)
-    if not task.allows(scope):
-        raise AccessDenied(f"the task did not declare {scope.resource}", reason="outside_declaration")
-    ceiling.check_enforceable(entry)
-
-
-def _decide(rules: Rules, question: Question) -> Permit:
-    decision = rules.policy.decide(question)
-    if not decision.allowed:
-        hint = ": send a DPoP proof, to have the token bound to your key" if decision.reason == "proof_required" else ""
-        raise AccessDenied(f"policy refuses {question.scope}{hint}", reason=decision.reason, policies=decision.policies)
-    task_type = rules.registry.task_type(question.task.type)
-    per_task = (task_type.limits.leases or 0) if task_type else 0
-    return Permit(question, decision, per_task)

@@ -3,11 +3,13 @@
 import logging
 from typing import NamedTuple
 
+import msgspec
+
 from broker.audit import Audit, Record
 from broker.errors import BrokerError, InvalidGrant, InvalidRequest, LimitReached, UnauthorizedClient, Unavailable
 from broker.feed.follower import Follower, Standpoint
 from broker.keys.keys import Keys
-from broker.leases import AgentEnded, LeaseEnded, LeaseRecord, Leases, Limits, NewLease, TaskClosed, Written
+from broker.leases import AgentEnded, DecisionClass, LeaseEnded, LeaseRecord, Leases, NewLease, TaskClosed, Written
 from broker.policy import Permit
 from broker.standing import end_of_last_day
 from broker.store import Store
@@ -107,12 +109,12 @@ class Issuer:
         # A lease of an earlier epoch is void, and one of another task another lease, so both are part of what repeats.
         own_seed = b" ".join((seed, picture.epoch.encode(), task.id.encode())) if seed is not None else None
         id = self._leases.new_id(agent.name, now=self._clock.now().wall, seed=own_seed)
+        decided = _decision_class(permit, picture.epoch)
         record = LeaseRecord(
             task=task.id,
-            scope=str(question.scope),
-            level=question.entry.action.level,
-            epoch=picture.epoch,
+            decision_class=decided.id,
             position=picture.seq,
+            scope=str(question.scope),
             workload=question.workload.id if question.workload.id != task.workload else None,
             instance=question.workload.instance,
         )
@@ -124,22 +126,16 @@ class Issuer:
             task=task.id,
             lease=id,
             scope=record.scope,
-            policies=permit.decision.policies,
-            policy_version=permit.decision.version,
             epoch=picture.epoch,
             position=picture.seq,
         )
-        limits = Limits(
-            per_minute=agent.record.limits.leases_per_minute or 0,
-            live=agent.record.limits.live_leases or 0,
-            per_task=permit.leases_per_task,
-        )
-        return NewLease(id, agent.name, record, question.ttl * 1000, limits, self._audit.encode(audit), end_of_last_day(agent))
+        encoded = self._audit.encode(permit.decision.noted_in(audit))
+        return NewLease(id, agent.name, record, decided, question.ttl * 1000, permit.quotas, encoded, end_of_last_day(agent))
 
     def _claims(self, permit: Permit, id: str, written: Written) -> Claims:
         question = permit.question
-        task, audience, record = question.task, question.entry.service.audience, written.record
-        workload = question.workload
+        task, record, decided = question.task, written.record, written.decision_class
+        audience, workload = decided.audience, question.workload
         return Claims(
             iss=self._issuer,
             sub=task.subject,
@@ -155,12 +151,15 @@ class Issuer:
             act=Actor(sub=workload.id) if workload.id != task.subject else None,
             cnf=question.confirmation,
             lease=LeaseClaims(
-                epoch=record.epoch,
+                epoch=decided.epoch,
                 position=record.position,
                 path=task.path,
-                level=record.level,
-                max_staleness=question.entry.action.staleness,
+                level=decided.level,
+                max_staleness=decided.max_staleness,
+                class_=record.decision_class,
                 instance=workload.instance,
+                ends_on_taint=decided.ends_on_taint,
+                ends_on_labels=decided.ends_on_labels,
             ),
         )
 
@@ -204,6 +203,24 @@ class Issuer:
             await self.finish_undoing()
         except BrokerError as error:
             _LOG.warning("lease %s has no token and will be undone when the store answers: %s", id, error)
+
+
+def _decision_class(permit: Permit, epoch: str) -> DecisionClass:
+    question = permit.question
+    entry = question.entry
+    return DecisionClass(
+        epoch=epoch,
+        level=entry.action.level,
+        audience=entry.service.audience,
+        max_staleness=entry.action.staleness,
+        facts=msgspec.Raw(msgspec.json.encode(permit.decision.facts)),
+        types=question.task.types,
+        patterns=permit.patterns,
+        untrusted=entry.resource_type.untrusted,
+        ends_on_taint=permit.ends_on_taint,
+        ends_on_labels=permit.ends_on_labels,
+        approved=permit.decision.facts.approved,
+    )
 
 
 def _says(payload: bytes, claims: Claims, scope: Scope) -> bool:

@@ -34,6 +34,9 @@ BUNDLE_AGE = Gauge(
 )
 PICTURE_AGE = Gauge("broker_picture_age_seconds", "The age of what the worker that was asked knows.", **_LATEST)
 BROKEN = Gauge("broker_configuration_broken", "1 where the files of the replica that was asked cannot be used.", **_LATEST)
+UNDECIDED = Gauge(
+    "broker_undecided_shards", "Shards whose live leases were not decided by the configuration in force yet.", **_LATEST
+)
 DIFFERS = Gauge("broker_configuration_differs", "1 where those files are not what is in force.", **_LATEST)
 CONFIGURATION = Gauge("broker_configuration_info", "1 for the digest of the configuration in force.", ["digest"], **_LATEST)
 

@@ -1,6 +1,7 @@
 """Time: jobs of one line each. Every replica runs all of them; each may run twice, at once, or late (`DESIGN.md` I6)."""
 
 import asyncio
+import datetime
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -12,6 +13,7 @@ from broker.errors import Unavailable
 from broker.issuer import Issuer
 from broker.leases import Leases
 from broker.leases.leases import SWEEP
+from broker.redecision import Redecision
 from broker.revocation import Revocation
 from broker.rotation import Rotation
 from broker.settling import Settling
@@ -20,6 +22,7 @@ from broker.tasks import Tasks
 
 _LOG = logging.getLogger(__name__)
 _OFTEN, _SELDOM = 1, 30
+_LONG_AGO = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
 class Scheduler:
@@ -36,6 +39,7 @@ class Scheduler:
         issuer: Issuer,
         activation: Activation,
         rotation: Rotation,
+        redecision: Redecision,
     ) -> None:
         self._leases = leases
         self._tasks = tasks
@@ -45,6 +49,7 @@ class Scheduler:
         self._issuer = issuer
         self._activation = activation
         self._rotation = rotation
+        self._redecision = redecision
         self._scheduler = AsyncIOScheduler()
 
     def start(self) -> None:
@@ -59,12 +64,14 @@ class Scheduler:
             (self._activation.look, _OFTEN),
             (self._activation.record_owed, _OFTEN),
             (self._rotation.keep, _OFTEN),
+            (self._redecision.decide_again, _OFTEN),
             (self.forget, _SELDOM),
         ]
         for job, seconds in jobs:
             self._scheduler.add_job(
                 _patient(job),
                 "interval",
+                id=job.__name__,
                 name=job.__name__,
                 seconds=seconds,
                 coalesce=True,
@@ -73,6 +80,11 @@ class Scheduler:
                 misfire_grace_time=None,
             )
         self._scheduler.start()
+
+    def decide_again_now(self) -> None:
+        """Have what is live decided again at once, and not at the next turn; may be called from any thread."""
+        if self._scheduler.running:
+            self._scheduler.modify_job(self._redecision.decide_again.__name__, next_run_time=_LONG_AGO)
 
     def close(self) -> None:
         """Stop the jobs."""
@@ -83,8 +95,9 @@ class Scheduler:
         await _shard_by_shard(self._leases.expire)
 
     async def forget(self) -> None:
-        """Forget leases and tasks that ended long ago."""
+        """Forget leases, what they were decided on, and tasks, that ended long ago."""
         await _shard_by_shard(self._leases.forget)
+        await _shard_by_shard(self._leases.forget_classes)
         await asyncio.gather(*(self._tasks.forget(shard) for shard in range(SHARDS)))
 
 

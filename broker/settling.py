@@ -30,7 +30,7 @@ _WHAT = "marking ended leases"
 _EVENTS = 100
 _DUE = ("due",)
 # Events of these kinds name leases without a search, or end none.
-_NAMED = frozenset({"agent", "lease", "task"})
+_NAMED = frozenset({"agent", "lease", "task", "taint"})
 _ENDS_NOTHING = frozenset({"label", "configuration", "lift"})
 
 Index = tuple[str, ...]
@@ -108,7 +108,8 @@ class Settling:
         indexes: dict[int, set[Index]] = {}
         for agent in {event.value for event in ending if event.kind == "agent"}:
             indexes.setdefault(shard_of(agent), set()).add(("agent", agent, epoch))
-        trees = await asyncio.gather(*(self._tasks.unclosed_tree(event.value) for event in ending if event.kind == "task"))
+        roots = [event.value.partition(" ")[0] for event in ending if event.kind in ("task", "taint")]
+        trees = await asyncio.gather(*(self._tasks.unclosed_tree(root) for root in roots))
         for task in (task for tree in trees for task in tree):
             indexes.setdefault(task_shard(task), set()).add(("task", task, "leases"))
         return _Work([event.value for event in ending if event.kind == "lease"], indexes)

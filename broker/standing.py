@@ -73,17 +73,20 @@ def _check_instance(agent: Agent, workload: Workload, known: Acts) -> None:
         )
 
 
-def check_reductions(known: Acts, agent: str, workload: Workload, *, service: str, level: Level) -> None:
-    """Raise `UnauthorizedClient` or `AccessDenied` for what a reduction in force does not let through.
+def check_reductions(known: Acts, agent: str, workload: Workload, *, service: str, level: Level) -> tuple[str, ...]:
+    """Return how far what is asked for is reduced; raise `UnauthorizedClient` or `AccessDenied` for what does not pass.
 
-    There may be one on everything, on the agent, on this instance of it, and on the service; each of them counts.
+    There may be a reduction on everything, on the agent, on this instance of it, and on the service; each of them counts.
     """
     instances = (f"instance {name}" for name in workload.names)
+    found = set()
     for target in (acts.ALL, f"agent {agent}", *instances, f"resource {service}"):
         act = known.get(target)
         to = acts.reduction(act) if act is not None else None
         if act is not None and to is not None:
             _check_reduction(target, to, act.event.above, level)
+            found.add(to)
+    return tuple(sorted(found))
 
 
 def _check_reduction(target: Target, to: str, above: str | None, level: Level) -> None:

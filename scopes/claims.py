@@ -60,7 +60,10 @@ class Status(_Strict, frozen=True):
 
 
 class LeaseClaims(_Strict, frozen=True):
-    """What the token says about its lease, and with it all that can end it or limits its use."""
+    """What the token says about its lease, and with it all that can end it or limits its use.
+
+    `ends_on_labels` names classes of data: it ends when any task of its tree is given to read one of them.
+    """
 
     epoch: str
     position: int
@@ -72,6 +75,7 @@ class LeaseClaims(_Strict, frozen=True):
     instance: str | None = None
     approval: str | None = None
     ends_on_taint: bool = False
+    ends_on_labels: tuple[str, ...] = ()
     single_use: bool = False
     max_uses: int | None = None
 

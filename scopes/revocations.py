@@ -81,8 +81,7 @@ def revocable(claims: Claims, scope: Scope, kid: str) -> Revocable:
         targets.append(f"class {lease.class_}")
     if lease.user:
         targets.append(f"user {claims.sub}")
-    if lease.ends_on_taint:
-        targets.append(f"taint {claims.txn}")
+    targets += exposed_targets(claims.txn, taint=lease.ends_on_taint, labels=lease.ends_on_labels)
     return Revocable(lease.epoch, lease.position, lease.level, lease.approval is not None, tuple(targets))
 
 
@@ -92,6 +91,11 @@ def targets_of(*, lease: str, agent: str, workload: str, path: Iterable[str], sc
     targets += [f"task {task}" for task in path]
     targets += [f"resource {prefix}" for prefix in scope.resource.prefixes]
     return targets
+
+
+def exposed_targets(root: str, *, taint: bool, labels: Iterable[str]) -> list[Target]:
+    """Name the events that say what a tree of tasks was given to read: what outsiders wrote, or a class of data."""
+    return [f"taint {root}"] * taint + [f"taint {root} {label}" for label in labels]
 
 
 class Picture(msgspec.Struct, frozen=True):

@@ -6,6 +6,7 @@ issues nothing.
 
 import logging
 import threading
+from collections.abc import Callable
 
 import msgspec
 
@@ -37,13 +38,25 @@ class Adoption:
     `bundle` and `content` are what is in force here; `problem` is why something else is not.
     """
 
-    def __init__(self, *, issuer: str, keys: Keys, active: Active, mirror: Mirror, own: OwnFiles, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        issuer: str,
+        keys: Keys,
+        active: Active,
+        mirror: Mirror,
+        own: OwnFiles,
+        clock: Clock,
+        on_swap: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Prepare to adopt; `on_swap` is called, from whatever thread, when this worker decides by something else."""
         self._issuer = issuer
         self._keys = keys
         self._active = active
         self._mirror = mirror
         self._own = own
         self._clock = clock
+        self._on_swap = on_swap
         self._lock = threading.Lock()
         self._at_hand: dict[str, Validated] = {}
         self._wanted: Activated | None = None
@@ -175,6 +188,7 @@ class Adoption:
             self._active.replace(rules)
             self.latest, self.bundle, self.content, self.problem = wanted, bundle, content, ""
         self.keep_at_hand(content)
+        self._on_swap()
         metrics.show_configuration(bundle.digest, instead_of=bundle.previous)
         # The first one of all is what the files say, which is nothing to tell.
         _LOG.log(logging.INFO if bundle.previous else logging.DEBUG, "configuration %s is in force", bundle.digest)

@@ -6,6 +6,7 @@ from broker.errors import Unavailable
 from broker.feed.follower import Standpoint
 from broker.policy import Policy
 from broker.registry.registry import Registry
+from broker.tasks import Exposure, Task
 
 
 class Rules(NamedTuple):
@@ -19,6 +20,20 @@ class Rules(NamedTuple):
         """Raise `Unavailable` where something else is in force at this standpoint, or it is not known what."""
         if self.activation != standpoint.configuration:
             raise pending()
+
+    def audiences_of_exposure(self, task: Task, gained: Exposure) -> tuple[str, ...] | None:
+        """Return whose verifiers need to hear that a tree was exposed: services of its ceiling, where policies look at that.
+
+        `None` are all: where the type of the tree's root is not in the registry any more.
+        """
+        folder = self.policy.folder
+        is_read = (gained.tainted and "tainted" in folder.reads) or (gained.labels and folder.reads_labels)
+        if not is_read:
+            return ()
+        if self.registry.task_type(task.types[0]) is None:
+            return None
+        services = {pattern.service for pattern in self.registry.patterns(task.types[0])}
+        return tuple(sorted(self.registry.content.services[name].audience for name in services))
 
 
 class Active:

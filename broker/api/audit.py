@@ -31,4 +31,4 @@ async def list_events(
 
 
 def _shown(entry: Entry) -> dict[str, Any]:
-    return {"cursor": entry.cursor, "time": entry.time, **msgspec.to_builtins(entry.record)}
+    return {"cursor": entry.cursor, "time": entry.time, **msgspec.json.decode(msgspec.json.encode(entry.record))}

@@ -80,12 +80,14 @@ def shown(lease: Lease) -> dict[str, Any]:
         "task": lease.record.task,
         "path": lease.path,
         "scope": lease.record.scope,
-        "level": lease.record.level,
+        "level": lease.decision_class.level,
         "status": lease.status,
         "issued": lease.times.issued,
         "expires": lease.times.expires,
-        "epoch": lease.record.epoch,
+        "epoch": lease.decision_class.epoch,
         "position": lease.record.position,
+        "class": lease.record.decision_class,
+        "user": lease.user or None,
     }
 
 

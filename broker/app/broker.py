@@ -44,6 +44,8 @@ from broker.inquiry import Inquiry
 from broker.issuer import Issuer
 from broker.lifecycle import Lifecycle
 from broker.outbox import Outbox
+from broker.permits import Permits
+from broker.redecision import Redecision
 from broker.reduction import Reduction
 from broker.returning import Returning
 from broker.revocation import Revocation
@@ -111,7 +113,9 @@ class Broker(Rooms):
         )
         self.settling = self._settling()
         self.activation = self._activation()
+        self.redecision = self._redecision()
         self.scheduler = self._scheduler()
+        self.on_swap = self.scheduler.decide_again_now
 
     @asynccontextmanager
     async def running(self, application: Litestar) -> AsyncIterator[None]:
@@ -186,6 +190,17 @@ class Broker(Rooms):
             clock=self.clock,
         )
 
+    def _redecision(self) -> Redecision:
+        return Redecision(
+            store=self.stores.shared,
+            log=self.log,
+            follower=self.follower,
+            leases=self.leases,
+            active=self.active,
+            audit=self.audit,
+            clock=self.clock,
+        )
+
     def _issuer(self) -> Issuer:
         return Issuer(
             issuer=self.configuration.settings.issuer,
@@ -214,11 +229,11 @@ class Broker(Rooms):
             active=self.active,
             standing=self.standing,
             tasks=self.tasks,
+            permits=Permits(exposures=self.exposures, refusals=self.refusals, max_ttl=self.configuration.settings.max_ttl),
             issuer=self.issuer,
             follower=self.follower,
-            audit=self.audit,
+            refusals=self.refusals,
             watch=self.watch,
-            max_ttl=self.configuration.settings.max_ttl,
         )
 
     def _endings(self) -> Endings:
@@ -292,6 +307,7 @@ class Broker(Rooms):
             issuer=self.issuer,
             activation=self.activation,
             rotation=self.rotation,
+            redecision=self.redecision,
         )
 
 

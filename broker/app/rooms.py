@@ -1,5 +1,7 @@
 """The rooms of one worker: identities, keys, the feed, and what is kept in the store."""
 
+from collections.abc import Callable
+
 from broker.active import Active
 from broker.active.adoption import Adoption
 from broker.api import (
@@ -27,16 +29,19 @@ from broker.keys.keys import Keys
 from broker.leases import Leases
 from broker.operators import Operators
 from broker.possession import Nonces, Possession
+from broker.refusals import Refusals
 from broker.standing import Standing
 from broker.store.watch import Watch
 from broker.stuck_work import StuckWork
-from broker.tasks import Tasks
+from broker.tasks import Exposures, Tasks
 from scopes.clock import Clock
 from scopes.keys import KeySet
 
 
 class Rooms:
-    """What keeps and tells things, for the use cases to be built upon."""
+    """What keeps and tells things, for the use cases to be built upon; `on_swap` is theirs to set."""
+
+    on_swap: Callable[[], None] = staticmethod(lambda: None)
 
     def __init__(self, configuration: Configuration, stores: Stores, *, clock: Clock) -> None:
         self.configuration, self.stores, self.clock = configuration, stores, clock
@@ -64,6 +69,8 @@ class Rooms:
         self.leases = Leases(store)
         self.watch = Watch(settings.redis_url, clock=clock, replicas_required=settings.replicas_required)
         self.tasks = Tasks(store, audit=self.audit, clock=clock, watch=self.watch)
+        self.exposures = Exposures(store, log=self.log, audit=self.audit)
+        self.refusals = Refusals(store, audit=self.audit, clock=clock)
         self.oidc = OidcTokens(configuration.issuers, clock=clock)
         self.identities = self._identities()
         urls = [f"{address}{token.PATH}" for address in (settings.issuer, settings.mtls_url) if address is not None]
@@ -118,6 +125,8 @@ class Rooms:
             mirror=mirror,
             own=self.configuration.own,
             clock=self.clock,
+            # Asked late, for the use cases come after the rooms.
+            on_swap=lambda: self.on_swap(),  # noqa: PLW0108
         )
         # An embedded broker has one folder and one process, and nothing that it could differ from but its own past.
         if not self.stores.follower.is_embedded:

@@ -71,6 +71,8 @@ class LeaseRecord(_Answer, frozen=True):
     epoch: str
     position: int
     instance: str | None = None
+    class_: str | None = msgspec.field(name="class", default=None)
+    user: str | None = None
 
 
 class LeasePage(_Answer, frozen=True):

@@ -1,19 +1,23 @@
 """Leases: what is out, for whom, for which task, until when, and how it ended."""
 
-from broker.leases.leases import AgentEnded, LeaseEnded, Leases, Limits, NewLease, TaskClosed, Written
+from broker.leases.classes import DecisionClass
+from broker.leases.leases import AgentEnded, LeaseEnded, Leases, LiveClass, NewLease, TaskClosed, Written
 from broker.leases.records import Lease, LeaseRecord, Mark, Settled, Times
+from broker.leases.volume import Volume
 
 __all__ = [
     "AgentEnded",
+    "DecisionClass",
     "Lease",
     "LeaseEnded",
     "LeaseRecord",
     "Leases",
-    "Limits",
+    "LiveClass",
     "Mark",
     "NewLease",
     "Settled",
     "TaskClosed",
     "Times",
+    "Volume",
     "Written",
 ]

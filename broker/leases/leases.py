@@ -5,7 +5,9 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from broker.errors import LimitReached, NotFound, Unavailable
+from broker.leases.classes import DecisionClass
 from broker.leases.records import LEASE, Ended, Lease, LeaseRecord, Mark, Settled, parse
+from broker.leases.volume import Volume, flattened
 from broker.store import Store, key, repeatable_id, shard_of, shard_of_id, sharded_id
 from broker.store.shards import SHARDS
 from scopes.revocations import Picture
@@ -29,25 +31,18 @@ CLAIM = 5_000
 _BATCH = 500
 
 
-class Limits(NamedTuple):
-    """Upper bounds that are counted while the lease is written; 0 is none."""
-
-    per_minute: int = 0
-    live: int = 0
-    per_task: int = 0
-
-
 class NewLease(NamedTuple):
     """A lease to be written. `longest` is its longest life in milliseconds; `audit` the record that goes with it.
 
-    `last` is the moment at which the agent's last day is over, in milliseconds.
+    `last` is the moment at which the agent's last day is over, in milliseconds. `volumes` count it, and may refuse it.
     """
 
     id: str
     agent: str
     record: LeaseRecord
+    decision_class: DecisionClass
     longest: int
-    limits: Limits
+    volumes: tuple[Volume, ...]
     audit: bytes
     last: int
 
@@ -58,6 +53,15 @@ class Written(NamedTuple):
     issued: int
     expires: int
     record: LeaseRecord
+    decision_class: DecisionClass
+
+
+class LiveClass(NamedTuple):
+    """A decision class that still has a live lease, and the latest expiry of those, in milliseconds."""
+
+    id: str
+    expires: int
+    decision_class: DecisionClass
 
 
 class LeaseEnded(Exception):
@@ -82,6 +86,9 @@ class Leases:
         self._end, self._forget, self._list, self._expire, self._keep, self._floor = (
             store.script("broker.leases", name, even_when_full=True) for name in names
         )
+        self._forget_classes, self._live_classes = (
+            store.script("broker.leases", name, even_when_full=True) for name in ("forget_classes", "live_classes")
+        )
 
     @staticmethod
     def new_id(agent: str, *, now: int, seed: bytes | None = None) -> str:
@@ -96,31 +103,11 @@ class Leases:
         `LimitReached`, `LeaseEnded` for a repetition that comes too late, or `Unavailable` where it is not certain, where it
         was decided below the floor, or where the ending of leases or tasks of this shard is more than `MAX_LAG` late.
         """
-        shard = shard_of(lease.agent)
-        task = lease.record.task
-        parts = [
-            ("leases",),
-            ("due",),
-            ("agent", lease.agent, lease.record.epoch),
-            ("task", task, "leases"),
-            ("task", task),
-        ]
-        keys = [key(shard, *part) for part in (*parts, ("audit",), ("rate", lease.agent), ("tasks",), ("floor",))]
-        arguments: list[str | bytes | int] = [
-            lease.id,
-            lease.longest,
-            lease.record.text,
-            lease.audit,
-            *lease.limits,
-            MAX_LAG,
-            lease.last,
-            lease.record.epoch,
-            lease.record.position,
-        ]
-        outcome, *rest = await self._store.run(self._issue, keys, arguments)
+        outcome, *rest = await self._store.run(self._issue, *_written(lease))
         if outcome == b"issued":
-            issued, expires, record = rest
-            return Written(issued, expires, LeaseRecord.read(record.decode()))
+            issued, expires, record, decision_class = rest
+            kept = DecisionClass.read(decision_class.decode())
+            return Written(issued, expires, LeaseRecord.read(record.decode()), kept)
         if outcome in _REFUSALS:
             raise _REFUSALS[outcome]
         name, seconds = outcome.decode(), -(-rest[0] // 1000)
@@ -141,7 +128,7 @@ class Leases:
         for shard, own in _by_shard(ids).items():
             for start in range(0, len(own), _BATCH):
                 batch = own[start : start + _BATCH]
-                keys = [key(shard, part) for part in ("due", "ended", "leases")]
+                keys = [key(shard, part) for part in ("due", "ended", "leases", "class")]
                 changed += await self._store.run(self._end, keys, [key(shard, ""), how, *batch])
         return changed
 
@@ -204,6 +191,20 @@ class Leases:
         forgotten: int = await self._store.run(self._forget, keys, [KEPT_AFTER_END, most])
         return forgotten
 
+    async def forget_classes(self, shard: int, *, most: int = SWEEP) -> int:
+        """Forget decision classes that no lease has any more that could be shown; return how many there were."""
+        keys = [key(shard, "classes"), key(shard, "class")]
+        # A little longer than the leases, for these name them.
+        forgotten: int = await self._store.run(self._forget_classes, keys, [2 * KEPT_AFTER_END, most])
+        return forgotten
+
+    async def live_classes(self, shard: int, *, after: int = 0, most: int = PAGE) -> tuple[int, list[LiveClass]]:
+        """Return how many decision classes of a shard have a live lease, and some of them, the latest to expire first."""
+        keys = [key(shard, "classes"), key(shard, "class")]
+        count, *reply = await self._store.run(self._live_classes, keys, [after, most])
+        found = zip(*[iter(reply)] * 3, strict=True)
+        return count, [LiveClass(id.decode(), int(ends), DecisionClass.read(text.decode())) for id, ends, text in found]
+
     async def count_live(self, epoch: str, agent: str | None = None) -> int:
         """Return how many leases have not expired, of one agent in one epoch or of all."""
         now = await self._now()
@@ -213,17 +214,50 @@ class Leases:
         return sum(counts)
 
     async def _now(self) -> int:
-        reply: list[int] = await self._store.run(self._list, [key(0, "due"), key(0, "leases")], [key(0, ""), "-"])
+        reply: list[int] = await self._store.run(
+            self._list, [key(0, "due"), key(0, "leases"), key(0, "class")], [key(0, ""), "-"]
+        )
         return reply[0]
 
     async def _read(self, shard: int, index: str, which: Iterable[str | int], picture: Picture) -> list[Lease]:
         if not picture.epoch:
             raise Unavailable("nothing is known yet about what has been revoked", retry_after=1)
-        reply = await self._store.run(self._list, [index, key(shard, "leases")], [key(shard, ""), *which])
-        return [parse(entry, now=reply[0], picture=picture) for entry in zip(*[iter(reply[1:])] * 5, strict=True)]
+        reply = await self._store.run(self._list, [index, key(shard, "leases"), key(shard, "class")], [key(shard, ""), *which])
+        return [parse(entry, now=reply[0], picture=picture) for entry in zip(*[iter(reply[1:])] * 7, strict=True)]
 
 
 _REFUSALS: dict[bytes, type[Exception]] = {b"task_closed": TaskClosed, b"ended": LeaseEnded, b"agent_ended": AgentEnded}
+
+
+def _written(lease: NewLease) -> tuple[list[str], list[str | bytes | int]]:
+    """Return keys and arguments of the script that issues."""
+    shard, task, decided = shard_of(lease.agent), lease.record.task, lease.decision_class
+    parts = [
+        ("leases",),
+        ("due",),
+        ("agent", lease.agent, decided.epoch),
+        ("task", task, "leases"),
+        ("task", task),
+        ("audit",),
+        ("tasks",),
+        ("floor",),
+        ("class",),
+        ("classes",),
+    ]
+    counted, bounds = flattened(lease.volumes)
+    arguments: list[str | bytes | int] = [
+        lease.id,
+        lease.longest,
+        lease.record.text,
+        lease.audit,
+        MAX_LAG,
+        lease.last,
+        decided.epoch,
+        lease.record.position,
+        decided.id,
+        decided.text,
+    ]
+    return [*(key(shard, *part) for part in parts), *counted], [*arguments, *bounds]
 
 
 def _by_shard(ids: Iterable[str]) -> dict[int, list[str]]:

@@ -1,8 +1,8 @@
 -- Read leases of one shard: by rank in an index, by id, or those that follow a lease in an index of times.
--- KEYS index, leases   ARGV prefix of the shard's keys, then one of
+-- KEYS index, leases, class   ARGV prefix of the shard's keys, then one of
 --   first rank, last rank (inclusive) · '-', lease ids … · '>', the lease it goes on after, that one's score, the most to read
 -- Without a lease to go on after, it begins with the first whose time is not over.
--- Returns the time, then for each lease its id, its text and of its task the agent, the workload and the path.
+-- Returns the time, then for each lease its id, its text, of its task the agent, the workload, the path and the user, and its class.
 local function next_rank(index, id, score)
   local rank = redis.call('ZRANK', index, id)
   if rank then
@@ -26,9 +26,10 @@ local reply = {now()}
 for _, id in ipairs(ids) do
   local lease = redis.call('HGET', KEYS[2], id)
   if lease then
-    local task = string.match(lease, '^%d+ %d+ %a+ (%S+) ')
-    task = redis.call('HMGET', ARGV[1] .. 'task:' .. task, 'agent', 'workload', 'path')
-    for _, part in ipairs({id, lease, task[1] or '', task[2] or '', task[3] or '[]'}) do
+    local id_of_task, class = string.match(lease, '^%d+ %d+ %a+ (%S+) (%S+) ')
+    local task = redis.call('HMGET', ARGV[1] .. 'task:' .. id_of_task, 'agent', 'workload', 'path', 'user')
+    local known = redis.call('HGET', KEYS[3], class)
+    for _, part in ipairs({id, lease, task[1] or '', task[2] or '', task[3] or '[]', task[4] or '', known or ''}) do
       table.insert(reply, part)
     end
   end

@@ -5,8 +5,8 @@ from urllib.parse import quote, unquote
 
 import msgspec
 
-from scopes.levels import Level
-from scopes.revocations import Picture, Revocable, targets_of
+from broker.leases.classes import DecisionClass
+from scopes.revocations import Picture, Revocable, exposed_targets, targets_of
 from scopes.scope import Scope
 
 LEASE = "lse_"
@@ -18,23 +18,23 @@ Ended = str
 
 
 class LeaseRecord(msgspec.Struct, frozen=True):
-    """What is kept of one lease beside its times; agent, path and the usual workload stand in its task's record.
+    """What is kept of one lease beside its times; what it shares with others stands in the records of its task and its class.
 
-    `instance` tells which one of many with the same workload id holds it, where something does.
+    `decision_class` is the class's id. `instance` tells which one of many with the same workload id holds it, where something
+    does.
     """
 
     task: str
-    scope: str
-    level: Level
-    epoch: str
+    decision_class: str
     position: int
+    scope: str
     workload: str | None = None
     instance: str | None = None
 
     @property
     def text(self) -> str:
         """Write it in few letters, for a million of them are kept at once."""
-        parts = [self.task, self.epoch, str(self.position), self.level, self.scope]
+        parts = [self.task, self.decision_class, str(self.position), self.scope]
         # Only these two can hold a space: what a platform calls its workloads is its own affair.
         named = [quote(name or "", safe=_PLAIN) for name in (self.workload, self.instance)]
         return " ".join([*parts, *named]).rstrip(" ")
@@ -42,10 +42,9 @@ class LeaseRecord(msgspec.Struct, frozen=True):
     @classmethod
     def read(cls, text: str) -> "LeaseRecord":
         """Read what `text` wrote."""
-        task, epoch, position, level, scope, *named = text.split(" ")
-        parts = {"task": task, "epoch": epoch, "position": int(position), "level": level, "scope": scope}
-        names = [unquote(name) or None for name in named]
-        return msgspec.convert({**parts, **dict(zip(("workload", "instance"), names, strict=False))}, cls)
+        task, decision_class, position, scope, *named = text.split(" ")
+        workload, instance = (*(unquote(name) or None for name in named), None, None)[:2]
+        return cls(task, decision_class, int(position), scope, workload, instance)
 
 
 class Times(NamedTuple):
@@ -81,13 +80,18 @@ class Settled(NamedTuple):
 
 
 class Lease(NamedTuple):
-    """A lease as it is shown: `status` is `live`, `expired`, `revoked` or `undone`. Times are seconds. Never the token."""
+    """A lease as it is shown: `status` is `live`, `expired`, `revoked` or `undone`. Times are seconds. Never the token.
+
+    `user` is for whom its task is done; empty where it is for nobody.
+    """
 
     id: str
     agent: str
     workload: str
     path: tuple[str, ...]
+    user: str
     record: LeaseRecord
+    decision_class: DecisionClass
     times: Times
     status: str
 
@@ -99,12 +103,20 @@ class Lease(NamedTuple):
 
 def parse(entry: tuple[bytes, ...], *, now: int, picture: Picture) -> Lease:
     """Read one entry of `list.lua` as it stands at `now` (milliseconds), ended by whatever the picture knows."""
-    id, text, agent, workload, path = (part.decode() for part in entry)
+    id, text, agent, workload, path, user, decision_class = (part.decode() for part in entry)
     issued, life, status, record_text = text.split(" ", 3)
     record = LeaseRecord.read(record_text)
-    tasks = msgspec.json.decode(path, type=tuple[str, ...])
-    times = Times(int(issued), int(issued) + int(life))
-    lease = Lease(id, agent, record.workload or workload, tasks, record, times, status)
+    lease = Lease(
+        id=id,
+        agent=agent,
+        workload=record.workload or workload,
+        path=msgspec.json.decode(path, type=tuple[str, ...]),
+        user=user,
+        record=record,
+        decision_class=DecisionClass.read(decision_class),
+        times=Times(int(issued), int(issued) + int(life)),
+        status=status,
+    )
     return lease._replace(status=_status(lease, now, picture)) if status == "live" else lease
 
 
@@ -112,15 +124,20 @@ def _status(lease: Lease, now: int, picture: Picture) -> str:
     if lease.times.expires * 1000 <= now:
         return "expired"
     # An epoch later than the picture's is one this worker has not heard of yet: that lease is out, and ended by nothing here.
-    is_over = lease.record.epoch < picture.epoch
-    if is_over or (lease.record.epoch == picture.epoch and picture.ended_by(_revocable(lease)) is not None):
+    epoch = lease.decision_class.epoch
+    if epoch < picture.epoch or (epoch == picture.epoch and picture.ended_by(_revocable(lease)) is not None):
         return "revoked"
     return "live"
 
 
 def _revocable(lease: Lease) -> Revocable:
+    record, decided = lease.record, lease.decision_class
     targets = targets_of(lease=lease.id, agent=lease.agent, workload=lease.workload, path=lease.path, scope=lease.scope)
-    record = lease.record
+    targets.append(f"class {record.decision_class}")
     if record.instance is not None:
         targets.append(f"instance {record.instance}")
-    return Revocable(record.epoch, record.position, record.level, approved=False, targets=tuple(targets))
+    if lease.user:
+        targets.append(f"user {lease.user}")
+    if lease.path:
+        targets += exposed_targets(lease.path[0], taint=decided.ends_on_taint, labels=decided.ends_on_labels)
+    return Revocable(decided.epoch, record.position, decided.level, approved=decided.approved, targets=tuple(targets))

@@ -1,8 +1,9 @@
 """Reads a folder of Cedar policies, all of them valid against the registry's schema, or none."""
 
 import hashlib
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,19 +11,43 @@ import cedarpy
 import msgspec
 
 from broker.errors import ConfigurationError
+from broker.policy.facts import Kept
 from broker.policy.schema import schema_of
+from broker.policy.slices import Parsed, Slices
 from broker.registry.registry import Registry
 from broker.toml_file import text_of
 
+SHADOW = "shadow"
+"""The annotation of a policy that is asked and not obeyed, so that its effect is known before it has one."""
+
+_ATTRIBUTE = re.compile(r'"attr":"(\w+)"')
+
 
 class PolicyFolder(NamedTuple):
-    """Policies that were read and validated. `version` is the digest of their bytes and of the registry."""
+    """Policies that were read and validated. `version` is the digest of their bytes and of the registry.
 
-    policies: cedarpy.PolicySet
+    `enforced` decide; `tried`, where there are policies in shadow mode, are these together with those of the ids in `shadow`.
+    `records` are the records that policies name, `reads` every attribute that any of them looks at.
+    """
+
     ids: tuple[str, ...]
     version: str
-    reads_record_ids: bool
     texts: Mapping[str, str]
+    enforced: Slices
+    tried: Slices | None
+    shadow: frozenset[str]
+    records: frozenset[str]
+    reads: frozenset[str]
+
+    @property
+    def kept(self) -> Kept:
+        """Which names the policies look at."""
+        return Kept(record_ids=bool(self.records), user_ids="id" in self.reads)
+
+    @property
+    def reads_labels(self) -> bool:
+        """Tell whether any policy looks at what a task has read."""
+        return not self.reads.isdisjoint({"labels", "read_sensitive"})
 
 
 def load(folder: Path, registry: Registry) -> PolicyFolder:
@@ -52,14 +77,34 @@ def parse(texts: Mapping[str, str], registry: Registry, *, where: str) -> Policy
     whole = "\n".join(texts.values())
     _validate(where, whole, registry)
     version = hashlib.sha256(f"{registry.digest}\n{whole}".encode()).hexdigest()
-    return PolicyFolder(cedarpy.PolicySet.from_str(whole), tuple(ids), version, _names_a_record(whole), texts)
+    return _folder(tuple(ids), version, texts)
+
+
+def _folder(ids: tuple[str, ...], version: str, texts: Mapping[str, str]) -> PolicyFolder:
+    policies = _parsed(texts)
+    written = msgspec.json.encode(policies).decode()
+    shadow = frozenset(policy["annotations"]["id"] for policy in policies if SHADOW in policy["annotations"])
+    return PolicyFolder(
+        ids=ids,
+        version=version,
+        texts=texts,
+        enforced=Slices([policy for policy in policies if policy["annotations"]["id"] not in shadow]),
+        tried=Slices(policies) if shadow else None,
+        shadow=shadow,
+        records=frozenset(_records_in(policies)),
+        reads=frozenset(_ATTRIBUTE.findall(written)),
+    )
 
 
 def each(folder: PolicyFolder) -> dict[str, str]:
     """Return what each policy says, by its id, in one spelling."""
-    parsed: dict[str, Any] = msgspec.json.decode(cedarpy.policies_to_json_str("\n".join(folder.texts.values())))
-    policies = parsed["staticPolicies"].values()
+    policies = _parsed(folder.texts)
     return {policy["annotations"]["id"]: msgspec.json.encode(policy, order="sorted").decode() for policy in policies}
+
+
+def _parsed(texts: Mapping[str, str]) -> list[Parsed]:
+    parsed: dict[str, Any] = msgspec.json.decode(cedarpy.policies_to_json_str("\n".join(texts.values())))
+    return list(parsed["staticPolicies"].values())
 
 
 def _ids(where: str, text: str) -> list[str]:
@@ -75,10 +120,15 @@ def _ids(where: str, text: str) -> list[str]:
     return [id for id in ids if id]
 
 
-def _names_a_record(whole: str) -> bool:
-    # A record's id can be read by a policy in one way only, by naming the record: Record::"crm:ticket/4711". It is looked for
-    # in what Cedar parsed, for the text may have spaces and comments in between.
-    return '"type":"Record"' in cedarpy.policies_to_json_str(whole)
+def _records_in(part: Any) -> Iterator[str]:
+    """Yield the records that are named, wherever in what Cedar parsed: a record's id can be read in no other way."""
+    if isinstance(part, Mapping):
+        if part.get("type") == "Record" and isinstance(part.get("id"), str):
+            yield part["id"]
+        part = list(part.values())
+    if isinstance(part, list):
+        for member in part:
+            yield from _records_in(member)
 
 
 def _validate(where: str, whole: str, registry: Registry) -> None:

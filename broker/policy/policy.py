@@ -1,42 +1,33 @@
 """The second lock: Cedar decides inside the ceiling, at request time, default deny, `forbid` wins (`DESIGN.md` 3.2)."""
 
-import datetime
 from typing import Any, NamedTuple
 
 import cedarpy
 import msgspec
 
 from broker.errors import AccessDenied
+from broker.policy import entities
 from broker.policy.decision import PROOFS, Decision, Question
+from broker.policy.entities import Asked, Uid, uid
+from broker.policy.facts import Facts, Moment, Seen, facts_of
 from broker.policy.policies import PolicyFolder
-from broker.policy.schema import action_name
-from broker.registry.records import AgentRecord
+from broker.policy.slices import Slices
 from broker.registry.registry import Registry
-from broker.workload import PRIVATE_KEY
 from scopes.clock import Clock
 
 MAX_REMEMBERED = 10_000
 """How many answers are remembered. A policy is a function of what it sees, so the same question has the same answer."""
 
-Uid = tuple[str, str]
-"""A Cedar entity by type and id."""
+_REFUSED = ("forbidden", "not_permitted")
 
 
-class Seen(NamedTuple):
-    """What decides a token's question, within one registry and one set of policies. `ttl` is seconds."""
+class _Answer(NamedTuple):
+    reason: str
+    policies: tuple[str, ...]
 
-    agent: str
-    trust_domain: str
-    task_type: str
-    depth: int
-    action: str
-    record: str
-    fields: tuple[str, ...]
-    ttl: int
-    proof: str
-    identity_source: str
-    hour: int
-    weekday: int
+    @property
+    def allowed(self) -> bool:
+        return not self.reason and bool(self.policies)
 
 
 class Policy:
@@ -46,156 +37,104 @@ class Policy:
         self._folder = folder
         self._registry = registry
         self._clock = clock
-        self._remembered: dict[Seen, Decision] = {}
+        self._remembered: dict[tuple[Facts, Moment], Decision] = {}
 
     @property
     def version(self) -> str:
         """The digest of the policies and the registry in force."""
         return self._folder.version
 
+    @property
+    def folder(self) -> PolicyFolder:
+        """The policies that decide."""
+        return self._folder
+
     def decide(self, question: Question) -> Decision:
         """Decide on a token."""
-        seen = self._seen(question)
-        known = self._remembered.get(seen)
+        return self.judge(facts_of(question, kept=self._folder.kept, now=self._clock.now().wall), self.moment())
+
+    def moment(self) -> Moment:
+        """Return the present moment."""
+        return Moment.at(self._clock.now().wall)
+
+    def judge(self, facts: Facts, moment: Moment) -> Decision:
+        """Decide on facts. Whoever calls sees to it that the registry knows the agent and the action that they name."""
+        known = self._remembered.get((facts, moment))
         if known is None:
-            known = self._decided(question, seen)
-            self._remember(seen, known)
+            known = self._judged(facts, moment)
+            if len(self._remembered) >= MAX_REMEMBERED:
+                self._remembered.clear()
+            self._remembered[facts, moment] = known
         return known
+
+    def ends_on(self, decision: Decision) -> tuple[bool, tuple[str, ...]]:
+        """Tell what an answer does not survive: the taint of the task's tree, and which classes of data it may yet read."""
+        facts, reads = decision.facts, self._folder.reads
+        on_taint = "tainted" in reads and not facts.tainted and not self._still(facts, tainted=True)
+        return on_taint, self._fatal_labels(facts) if self._folder.reads_labels else ()
+
+    def _fatal_labels(self, facts: Facts) -> tuple[str, ...]:
+        others = tuple(sorted(self._registry.data_classes.difference(facts.labels)))
+        fatal = tuple(label for label in others if not self._still(facts, labels=_with(facts, label)))
+        # Where no class alone is too much and all together are, it is not known which of them: so each of them is.
+        return others if not fatal and not self._still(facts, labels=_with(facts, *others)) else fatal
+
+    def _still(self, facts: Facts, **changes: Any) -> bool:
+        return self.judge(msgspec.structs.replace(facts, **changes), self.moment()).allowed
 
     def check_operation(self, principal: Uid, action: str, resource: Uid, attributes: dict[str, Any]) -> Decision:
         """Decide on an operation on the broker itself; raise `AccessDenied` unless it is allowed."""
-        known = {principal, *_references(attributes)}
-        entities = [_entity(uid, self._attributes(uid)) for uid in known] + [_entity(resource, attributes)]
-        decision = self._ask(principal, ("Action", action), resource, (entities, {}))
-        if not decision.allowed:
-            raise AccessDenied(
-                f"{principal[0].lower()} {principal[1]} may not {action}", reason=decision.reason, policies=decision.policies
-            )
-        return decision
+        asked = entities.of_operation(principal, action, resource, attributes=attributes, registry=self._registry)
+        reason, policies = _ask(asked, self._folder.enforced)
+        if reason:
+            raise AccessDenied(f"{principal[0].lower()} {principal[1]} may not {action}", reason=reason, policies=policies)
+        return Decision(reason, policies, self.version)
 
-    def _seen(self, question: Question) -> Seen:
-        """Collect what varies of all that the policies see; agents and the catalogue are as they are in one registry."""
-        now = datetime.datetime.fromtimestamp(self._clock.now().wall / 1000, tz=datetime.UTC)
-        resource = question.scope.resource
-        return Seen(
-            agent=question.agent.name,
-            trust_domain=question.workload.trust,
-            task_type=question.task.type,
-            depth=len(question.task.path) - 1,
-            action=action_name(resource.service, resource.type, question.scope.action),
-            record=str(resource) if self._folder.reads_record_ids else f"{resource.service}:{resource.type}",
-            fields=question.scope.fields or (),
-            ttl=question.ttl,
-            proof=question.proof,
-            identity_source=question.workload.source,
-            hour=now.hour,
-            weekday=now.isoweekday(),
-        )
+    def _judged(self, facts: Facts, moment: Moment) -> Decision:
+        answer = self._answer(facts, moment, self._folder.enforced)
+        reason = self._what_would_help(facts, moment, answer.reason) if answer.reason in _REFUSED else answer.reason
+        return Decision(reason, answer.policies, self.version, Seen(facts, *moment), self._shadow(facts, moment, answer))
 
-    def _decided(self, question: Question, seen: Seen) -> Decision:
-        decision = self._answer(question, seen)
-        # Whoever came without a proof is told where one would help, and only there.
-        if decision.reason == "forbidden" and seen.proof == "none":
-            bound = (self._answer(question, seen._replace(proof=proof)) for proof in PROOFS)
-            if any(other.allowed for other in bound):
-                return decision._replace(reason="proof_required")
-        return decision
+    def _what_would_help(self, facts: Facts, moment: Moment, reason: str) -> str:
+        """Say what is missing where that is a proof, which the caller can send, or a person's yes."""
 
-    def _answer(self, question: Question, seen: Seen) -> Decision:
-        return self._ask(("Agent", question.agent.name), *_asked(question, seen))
+        def would_do(**changes: Any) -> bool:
+            other = msgspec.structs.replace(facts, **changes)
+            return self._answer(other, moment, self._folder.enforced).allowed
 
-    def _remember(self, seen: Seen, decision: Decision) -> None:
-        if len(self._remembered) >= MAX_REMEMBERED:
-            self._remembered.clear()
-        self._remembered[seen] = decision
+        proofs = PROOFS if facts.proof == "none" and reason == "forbidden" else ()
+        if any(would_do(proof=proof) for proof in proofs):
+            return "proof_required"
+        if facts.approved:
+            return reason
+        if would_do(approved=True):
+            return "approval_required"
+        # Of two things that are missing, the one that takes no person's time comes first.
+        return "proof_required" if any(would_do(proof=proof, approved=True) for proof in proofs) else reason
 
-    def _ask(self, principal: Uid, action: Uid, resource: Uid, given: tuple[list[dict[str, Any]], dict[str, Any]]) -> Decision:
-        entities, context = (msgspec.json.encode(part).decode() for part in given)
-        request = {"principal": _uid(principal), "action": _uid(action), "resource": _uid(resource), "context": context}
-        return self._decision(cedarpy.is_authorized(request, self._folder.policies, entities))
+    def _shadow(self, facts: Facts, moment: Moment, answer: _Answer) -> tuple[str, ...]:
+        """Name the policies in shadow mode that would have turned the answer."""
+        if self._folder.tried is None:
+            return ()
+        other = self._answer(facts, moment, self._folder.tried)
+        return tuple(id for id in other.policies if id in self._folder.shadow) if other.allowed != answer.allowed else ()
 
-    def _decision(self, result: cedarpy.AuthzResult) -> Decision:
-        diagnostics = result.diagnostics
-        named = diagnostics.id_annotations_by_reason
-        policies = tuple(sorted(named[id] for id in diagnostics.reasons))
-        if diagnostics.errors:
-            return Decision("policy_error", policies, self.version)
-        if result.allowed and policies:
-            return Decision("", policies, self.version)
-        return Decision("forbidden" if policies else "not_permitted", policies, self.version)
-
-    def _attributes(self, uid: Uid) -> dict[str, Any]:
-        """Return what the registry says of a principal; nothing for one that it does not know, so that policies err: no."""
-        kind, name = uid
-        content = self._registry.content
-        if kind == "Operator" and name in content.operators:
-            return {"roles": content.operators[name].roles}
-        if kind == "Service" and name in content.services:
-            return {"environment": content.services[name].environment}
-        if kind == "Agent" and name in content.agents:
-            return _agent_record_attributes(content.agents[name])
-        return {}
+    def _answer(self, facts: Facts, moment: Moment, slices: Slices) -> _Answer:
+        return _ask(entities.of_token(facts, moment, self._registry), slices)
 
 
-def _asked(question: Question, seen: Seen) -> tuple[Uid, Uid, tuple[list[dict[str, Any]], dict[str, Any]]]:
-    """Write the question as Cedar takes it: action, resource, and the entities with the context."""
-    action, record = ("Action", seen.action), ("Record", seen.record)
-    entities = [
-        _entity(("Agent", seen.agent), _agent_attributes(question)),
-        _entity(action, {}, parents=[("Action", question.entry.action.level)]),
-        _entity(record, _record_attributes(question)),
-    ]
-    return action, record, (entities, _context(question, seen))
+def _with(facts: Facts, *labels: str) -> tuple[str, ...]:
+    return tuple(sorted({*facts.labels, *labels}))
 
 
-def _context(question: Question, seen: Seen) -> dict[str, Any]:
-    known = question.entry.resource_type.fields
-    return {
-        "task": {"type": seen.task_type, "depth": seen.depth},
-        "fields": list(seen.fields),
-        "data_classes": sorted({data_class for field in seen.fields for data_class in known.get(field, ())}),
-        "level": question.entry.action.level,
-        "reversible": question.entry.action.reversible,
-        "ttl": seen.ttl,
-        "proof": seen.proof,
-        "identity_source": seen.identity_source,
-        "hour": seen.hour,
-        "weekday": seen.weekday,
-    }
-
-
-def _references(attributes: dict[str, Any]) -> set[Uid]:
-    """Return the entities that the attributes of a resource name."""
-    named = [value["__entity"] for value in attributes.values()]
-    return {(entity["type"], entity["id"]) for entity in named}
-
-
-def _agent_record_attributes(record: AgentRecord) -> dict[str, Any]:
-    # Where its workloads are of several trust domains, the record does not say which of them this is about.
-    domains = {selector.trust for selector in record.workloads} | ({PRIVATE_KEY} if record.keys else set())
-    known = {"trust_domain": domains.pop()} if len(domains) == 1 else {}
-    return {"owner": record.owner, "environment": record.environment, **known}
-
-
-def _agent_attributes(question: Question) -> dict[str, Any]:
-    record = question.agent.record
-    return {"owner": record.owner, "environment": record.environment, "trust_domain": question.workload.trust}
-
-
-def _record_attributes(question: Question) -> dict[str, Any]:
-    entry = question.entry
-    return {
-        "service": entry.service_name,
-        "type": question.scope.resource.type,
-        "environment": entry.service.environment,
-        "data_classes": list(entry.resource_type.data_classes),
-        "untrusted": entry.resource_type.untrusted,
-    }
-
-
-def _uid(uid: Uid) -> dict[str, str]:
-    return {"type": uid[0], "id": uid[1]}
-
-
-def _entity(uid: Uid, attributes: dict[str, Any], *, parents: list[Uid] | None = None) -> dict[str, Any]:
-    return {"uid": _uid(uid), "attrs": attributes, "parents": [_uid(parent) for parent in parents or []]}
+def _ask(asked: Asked, slices: Slices) -> _Answer:
+    known, context = (msgspec.json.encode(part).decode() for part in (asked.entities, asked.context))
+    named = {"principal": uid(asked.principal), "action": uid(asked.action), "resource": uid(asked.resource)}
+    result = cedarpy.is_authorized({**named, "context": context}, slices.of(asked), known)
+    ids = result.diagnostics.id_annotations_by_reason
+    policies = tuple(sorted(ids[id] for id in result.diagnostics.reasons))
+    if result.diagnostics.errors:
+        return _Answer("policy_error", policies)
+    if result.allowed and policies:
+        return _Answer("", policies)
+    return _Answer("forbidden" if policies else "not_permitted", policies)

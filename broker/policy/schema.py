@@ -1,5 +1,6 @@
 """The Cedar schema of a registry: every action of the catalogue by name, in the group of its level."""
 
+from broker.policy.facts import action_name
 from broker.registry.registry import Registry
 from scopes.levels import LEVELS
 
@@ -16,20 +17,37 @@ entity Feed { service: Service };
 entity Tokens { service: Service };
 entity Fleet;
 
-// What policies see of a request for a token. `ttl` is seconds; `proof` is "none", "dpop" or "mtls"; `identity_source` is
-// "jwt-svid", "x509-svid", "oidc" or "private-key"; `hour` and `weekday` (1 is Monday) are in UTC.
-type TaskContext = { type: String, depth: Long };
+// What policies see of a request for a token. `ttl`, `age` and `recent_refusals` are rounded up to a band; `proof` is "none",
+// "dpop" or "mtls"; `identity_source` is "jwt-svid", "x509-svid", "oidc" or "private-key"; `hour` and `weekday` (1 is Monday)
+// are in UTC. `user` is there where the task is done for one.
+type TaskContext = {
+  type: String,
+  purpose_class: String,
+  depth: Long,
+  age: Long,
+  tainted: Bool,
+  labels: Set<String>,
+  read_sensitive: Bool,
+};
+type UserContext = { id: String, groups: Set<String> };
 type TokenContext = {
   task: TaskContext,
+  user?: UserContext,
   fields: Set<String>,
   data_classes: Set<String>,
+  sensitive: Bool,
+  office_hours: Bool,
   level: String,
   reversible: Bool,
+  external: Bool,
   ttl: Long,
   proof: String,
+  approved: Bool,
   identity_source: String,
   hour: Long,
   weekday: Long,
+  reductions: Set<String>,
+  recent_refusals: Long,
 };
 """
 
@@ -51,11 +69,6 @@ def schema_of(registry: Registry) -> str:
         f'action "{level}";\n' for level in LEVELS
     )
     return "\n".join((_ENTITIES, levels, _catalogue(registry), _OPERATIONS))
-
-
-def action_name(service: str, type: str, action: str) -> str:
-    """Name an action of the catalogue as Cedar knows it."""
-    return f"{service}:{type}#{action}"
 
 
 def _catalogue(registry: Registry) -> str:

@@ -25,6 +25,7 @@ _NAME_RULE = "a name is a small letter and at most 62 of a-z, 0-9, _ and -"
 def problems_of(content: Content) -> Iterator[str]:
     """Yield every problem of the registry, named by its key."""
     yield from _names(content)
+    yield from _data_classes(content)
     yield from _services(content)
     yield from _task_types(content)
     yield from _agents(content)
@@ -35,6 +36,7 @@ def problems_of(content: Content) -> Iterator[str]:
 
 def _names(content: Content) -> Iterator[str]:
     tables: dict[str, Mapping[str, Any]] = {
+        "data_classes": content.data_classes,
         "services": content.services,
         "tasks": content.tasks,
         "agents": content.agents,
@@ -42,6 +44,18 @@ def _names(content: Content) -> Iterator[str]:
     }
     for table, records in tables.items():
         yield from (f"{table}.{name}: {_NAME_RULE}" for name in records if not is_name(name))
+
+
+def _data_classes(content: Content) -> Iterator[str]:
+    """Yield classes that are used and not declared, where any is declared: a misspelled one would be another class."""
+    if not content.data_classes:
+        return
+    for service_name, service in content.services.items():
+        for type_name, resource in service.resources.items():
+            used = {*resource.data_classes, *(name for classes in resource.fields.values() for name in classes)}
+            for name in sorted(used - content.data_classes.keys()):
+                hint = nearest(name, content.data_classes)
+                yield f"services.{service_name}.resources.{type_name}: no data class {name!r}{hint}"
 
 
 def _services(content: Content) -> Iterator[str]:
@@ -77,6 +91,8 @@ def _resource_type(resource: ResourceType, where: str, name: str) -> Iterator[st
 def _task_types(content: Content) -> Iterator[str]:
     for name, task in content.tasks.items():
         where = f"tasks.{name}"
+        if task.purpose_class and not is_name(task.purpose_class):
+            yield f"{where}.purpose_class: {_NAME_RULE}"
         if not task.scopes:
             yield f"{where}.scopes: is empty, so such a task could do nothing"
         for text in task.scopes:

@@ -9,10 +9,16 @@ import msgspec
 from broker import toml_file
 from broker.errors import ConfigurationError
 from broker.registry.checks import problems_of
-from broker.registry.records import AgentRecord, Content, OperatorRecord, Service, TaskType
+from broker.registry.records import AgentRecord, Content, DataClass, OperatorRecord, Service, TaskType
 from broker.registry.registry import Registry
 
-_TABLES: dict[str, Any] = {"services": Service, "tasks": TaskType, "agents": AgentRecord, "operators": OperatorRecord}
+_TABLES: dict[str, Any] = {
+    "data_classes": DataClass,
+    "services": Service,
+    "tasks": TaskType,
+    "agents": AgentRecord,
+    "operators": OperatorRecord,
+}
 
 
 def load(folder: Path) -> Registry:

@@ -1,6 +1,7 @@
 """What stands in the registry, as reviewed: frozen, typed, and nothing derived (`DESIGN.md` 6)."""
 
 import datetime
+from collections.abc import Iterable
 from typing import Annotated, Any
 
 import msgspec
@@ -76,11 +77,15 @@ def _covers(spiffe: str, id: str) -> bool:
 
 
 class Action(_Record, frozen=True):
-    """What a service's owner says of one action. `max_ttl` and `max_staleness` are seconds."""
+    """What a service's owner says of one action. `max_ttl` and `max_staleness` are seconds.
+
+    `external` says that something leaves the organisation by it.
+    """
 
     level: Level
     max_ttl: Positive = DEFAULT_TTL
     reversible: bool = True
+    external: bool = False
     single_use: bool = False
     max_staleness: Positive | None = None
     default_fields: tuple[str, ...] | None = None
@@ -99,6 +104,18 @@ class ResourceType(_Record, frozen=True):
     fields: dict[str, tuple[str, ...]] = {}
     actions: dict[str, Action] = {}
 
+    def classes_of(self, fields: Iterable[str]) -> frozenset[str]:
+        """Return every class of data that these fields of a record hold: their own, and those of the record as a whole."""
+        return frozenset(self.data_classes).union(*(self.fields.get(field, ()) for field in fields))
+
+
+class DataClass(_Record, frozen=True):
+    """What policies should know of a class of data. Nothing is known of one that is not declared, so it is sensitive."""
+
+    description: str = ""
+    sensitive: bool = True
+    office_hours: bool = False
+
 
 class Service(_Record, frozen=True):
     """A protected service. Its `workloads`, and whoever signs with one of its `keys`, may follow the feed for its audience."""
@@ -111,26 +128,27 @@ class Service(_Record, frozen=True):
     resources: dict[str, ResourceType] = {}
 
 
-class TaskLimits(_Record, frozen=True):
-    """How many leases one task may be given in its life."""
+class Limits(_Record, frozen=True):
+    """How many leases may be given in a minute, may live at once, and may be given in all; `None` is no limit."""
 
+    leases_per_minute: Positive | None = None
+    live_leases: Positive | None = None
     leases: Positive | None = None
 
 
 class TaskType(_Record, frozen=True):
-    """The ceiling of a kind of task, approved in advance. `max_duration` is seconds."""
+    """The ceiling of a kind of task, approved in advance. `max_duration` is seconds.
+
+    `limits` are of each task, what is below it included; `limits_per_agent` of all tasks of this type that one agent has.
+    `purpose_class` is a word for policies, where `purpose` is a sentence for people.
+    """
 
     purpose: str
     max_duration: Positive
     scopes: tuple[str, ...]
-    limits: TaskLimits = TaskLimits()
-
-
-class AgentLimits(_Record, frozen=True):
-    """How many leases an agent may be given in a minute, and may hold at once."""
-
-    leases_per_minute: Positive | None = None
-    live_leases: Positive | None = None
+    purpose_class: str = ""
+    limits: Limits = Limits()
+    limits_per_agent: Limits = Limits()
 
 
 class AgentRecord(_Record, frozen=True):
@@ -145,7 +163,7 @@ class AgentRecord(_Record, frozen=True):
     default_task: str | None = None
     ends: datetime.date | None = None
     review_by: datetime.date | None = None
-    limits: AgentLimits = AgentLimits()
+    limits: Limits = Limits()
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -163,6 +181,7 @@ class OperatorRecord(_Record, frozen=True):
 class Content(_Record, frozen=True):
     """All files of a registry, merged."""
 
+    data_classes: dict[str, DataClass] = {}
     services: dict[str, Service] = {}
     tasks: dict[str, TaskType] = {}
     agents: dict[str, AgentRecord] = {}

@@ -1,7 +1,7 @@
 """The registry in force: immutable, with every name resolved, and a digest that decisions carry."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -26,13 +26,17 @@ class Entry(NamedTuple):
 
 
 class Registry:
-    """Answers by name. Unknown names are refused with an error of the contract."""
+    """Answers by name. Unknown names are refused with an error of the contract.
+
+    `data_classes` are all that the catalogue speaks of.
+    """
 
     def __init__(self, content: Content, *, canonical: bytes = b"") -> None:
         """Take the content, and the canonical form it was written in before: another version may spell it otherwise."""
         self.content = content
         self.canonical = canonical or msgspec.json.encode(content, order="sorted")
         self._patterns = {name: tuple(map(ScopePattern.parse, task.scopes)) for name, task in content.tasks.items()}
+        self.data_classes = frozenset(_data_classes(content))
         self._agents = AgentIndex(Agent(name, record) for name, record in content.agents.items())
         self._service_names = {service.audience: name for name, service in content.services.items()}
         self._operator_keys = {name: _key_set(operator.keys) for name, operator in content.operators.items()}
@@ -102,6 +106,14 @@ class Registry:
         if action is None:
             raise InvalidScope(f"{scope.resource.service}:{scope.resource.type} has no action {scope.action}")
         return Entry(scope.resource.service, service, resource_type, action)
+
+
+def _data_classes(content: Content) -> Iterator[str]:
+    for service in content.services.values():
+        for resource in service.resources.values():
+            yield from resource.data_classes
+            for classes in resource.fields.values():
+                yield from classes
 
 
 def _key_set(jwks: Iterable[Jwk]) -> KeySet:

@@ -21,6 +21,7 @@ from broker.errors import (
 )
 from broker.exchange import TokenRequest
 from broker.identity import Presented
+from broker.policy import PolicyRefusal
 from broker.tasks import Declaration
 from scopes import claims as token_claims
 from scopes.claims import TOKEN_TYPE
@@ -71,7 +72,7 @@ async def test_a_refusal_is_recorded_with_who_asked_for_what_and_why_not(world: 
     [
         ("crm:ticket/4711#read[email]", AccessDenied, "outside_fields"),
         ("crm:ticket/4711/note/1#read[subject]", AccessDenied, "outside_task_type"),
-        ("crm:ticket/4711#draft[subject]", AccessDenied, "not_permitted"),
+        ("crm:ticket/4711#draft[subject]", PolicyRefusal, "not_permitted"),
         ("crm:ticket/4711#reply[subject]", AccessDenied, "outside_task_type"),
         ("crm:ticket/4711#read[nonsense]", InvalidScope, "invalid_scope"),
         ("crm:ticket/4711#read", InvalidScope, "invalid_scope"),

@@ -14,6 +14,7 @@ from broker.feed.follower import Standpoint
 from broker.identity import Presented
 from broker.leases import Lease
 from broker.policy import Permit, Question
+from broker.quotas import quotas_of
 from broker.store import feed_key, key, shard_of
 from broker.store.shards import SHARDS
 from scopes import claims as token_claims
@@ -36,7 +37,8 @@ async def permitted(world: World, *, workload: str = BOT) -> Permit:
     rules = broker.active.rules
     known = proven(workload)
     question = Question(rules.registry.agent_of(known), known, task, SCOPE, rules.registry.entry(SCOPE), 300)
-    return Permit(question, rules.policy.decide(question), 0)
+    quotas = quotas_of(question, world.broker.streams.picture.epoch, rules.registry)
+    return Permit(question, rules.policy.decide(question), ((),), quotas)
 
 
 def claims_of(world: World, token: str) -> Claims:
@@ -118,7 +120,7 @@ async def test_every_token_has_its_lease_and_its_record(world: World) -> None:
     assert (record.kind, record.agent, record.workload, record.task) == ("token.issued", "support-bot", BOT, issued.task_id)
     assert (record.scope, record.policies) == (issued.scope, ("read-inside-own-environment",))
     assert record.policy_version == world.broker.active.rules.policy.version
-    assert (record.epoch, record.position) == (lease.record.epoch, lease.record.position)
+    assert (record.epoch, record.position) == (lease.decision_class.epoch, lease.record.position)
 
 
 async def test_the_position_of_a_token_is_that_of_the_decision_and_not_of_its_issue(world: World) -> None:
@@ -139,7 +141,8 @@ async def test_a_task_that_ended_meanwhile_gives_no_token(world: World) -> None:
 
 
 async def test_a_limit_gives_no_token_and_costs_no_undoing(world: World) -> None:
-    permit = (await permitted(world))._replace(leases_per_task=1)
+    permit = await permitted(world)
+    permit = permit._replace(quotas=tuple(quota._replace(leases=1) for quota in permit.quotas))
     await world.broker.issuer.issue(permit, world.broker.follower.standpoint())
     with pytest.raises(LimitReached):
         await world.broker.issuer.issue(permit, world.broker.follower.standpoint())

@@ -44,7 +44,7 @@ async def test_what_ended_long_ago_is_forgotten_and_the_audit_remembers(world: W
     for _ in range(2):
         await world.broker.scheduler.forget()
     left = {name.decode().partition("}:")[2] for name in world.backend.client.keys("ab:{s*")}
-    assert left <= {"audit", "rate:support-bot"}
+    assert left <= {"audit", "rate:support-bot", "totals"}
     assert await kinds_recorded(world) == ["task.opened", "token.issued", "task.ended"]
 
 

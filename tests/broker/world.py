@@ -59,14 +59,20 @@ owner       = "crm-team@example.com"
 workloads   = [{ spiffe = "spiffe://development.test/service/crm" }]
 
 [services.crm.resources.ticket]
-data_classes = ["pii"]
-untrusted    = true
 fields       = { subject = [], description = [], email = ["pii"], card_number = ["financial"] }
 
 [services.crm.resources.ticket.actions]
 read  = { level = "read",    max_ttl = 300 }
 draft = { level = "draft",   max_ttl = 300 }
 reply = { level = "trigger", max_ttl = 60, reversible = false, single_use = true, max_staleness = 3 }
+
+[services.crm.resources.message]
+data_classes = ["pii"]
+untrusted    = true
+fields       = { text = [] }
+
+[services.crm.resources.message.actions]
+read = { level = "read", max_ttl = 300 }
 
 [services.kb]
 audience    = "https://kb.test"
@@ -79,7 +85,9 @@ read = { level = "read", max_ttl = 600 }
 [tasks.summarise-ticket]
 purpose      = "Summarise a support ticket for a human agent"
 max_duration = 900
-scopes       = ["crm:ticket/*#read[subject,description]", "crm:ticket/*#draft[subject]", "kb:article/**#read"]
+scopes       = [
+  "crm:ticket/*#read[subject,description]", "crm:ticket/*#draft[subject]", "crm:message/*#read[text]", "kb:article/**#read",
+]
 
 [tasks.single-ticket]
 purpose      = "Look at few tickets"

@@ -1,8 +1,9 @@
 """A lease as it is shown: what it says of itself, seen against what the worker knows has ended."""
 
+import msgspec
 import pytest
 
-from broker.leases import LeaseRecord, Times
+from broker.leases import DecisionClass, LeaseRecord, Times
 from broker.leases.records import parse
 from scopes.clock import Instant
 from scopes.revocations import Event, Picture, Snapshot
@@ -12,6 +13,7 @@ EARLIER = "01JE0000000000000000000004"
 LATER = "01JE0000000000000000000006"
 NOW = 1_795_318_537_000
 LEASE = "lse_01JE0000000000000000000007"
+CLASS = "q7Xk2wT0rX5m9dUe3Hc1Bg"
 WORKLOAD = "spiffe://development.test/agent/support-bot"
 
 
@@ -23,11 +25,21 @@ def entry(
     expires: int = NOW // 1000 + 300,
     level: str = "read",
     instance: str | None = None,
+    user: str = "",
+    **decided: object,
 ):
-    scope = "crm:ticket/4711/note/1#read"
-    record = LeaseRecord(task="tsk_2", scope=scope, level=level, epoch=epoch, position=position, instance=instance)
+    kept = {
+        "facts": msgspec.Raw(b"{}"),
+        "types": ("some",),
+        "patterns": ((),),
+        "audience": "https://crm.test",
+        "max_staleness": 30,
+    }
+    of = DecisionClass(epoch=epoch, level=level, **(kept | decided))
+    record = LeaseRecord("tsk_2", of.id, position, "crm:ticket/4711/note/1#read", instance=instance)
     text = f"{NOW // 1000} {expires - NOW // 1000} {status} {record.text}".encode()
-    return (LEASE.encode(), text, b"support-bot", WORKLOAD.encode(), b'["tsk_1","tsk_2"]')
+    path = b'["tsk_1","tsk_2"]'
+    return (LEASE.encode(), text, b"support-bot", WORKLOAD.encode(), path, user.encode(), of.text.encode())
 
 
 def picture(*events: Event) -> Picture:
@@ -116,15 +128,15 @@ def test_a_lease_of_a_later_epoch_than_the_reader_knows_is_not_called_revoked():
 @pytest.mark.parametrize("instance", [None, "pod-4711", "run 7 of 9", "-", "100%", "käse", " "])
 @pytest.mark.parametrize("workload", [None, WORKLOAD, "corp:repo:a/b:ref:refs/heads/main", "corp:a b"])
 def test_what_is_kept_of_a_lease_reads_back_as_it_was_written(workload, instance):
-    record = LeaseRecord("tsk_1", "crm:ticket/4711#read[a,b]", "read", EPOCH, 7, workload, instance)
+    record = LeaseRecord("tsk_1", CLASS, 7, "crm:ticket/4711#read[a,b]", workload, instance)
     assert LeaseRecord.read(record.text) == record
 
 
 def test_a_lease_that_needs_no_names_has_none():
     """A million of them are kept at once."""
-    record = LeaseRecord("tsk_1", "crm:ticket/4711#read[a,b]", "read", EPOCH, 7)
-    assert record.text == f"tsk_1 {EPOCH} 7 read crm:ticket/4711#read[a,b]"
-    assert WORKLOAD in LeaseRecord("tsk_1", "crm:ticket/4711#read", "read", EPOCH, 7, WORKLOAD).text
+    record = LeaseRecord("tsk_1", CLASS, 7, "crm:ticket/4711#read[a,b]")
+    assert record.text == f"tsk_1 {CLASS} 7 crm:ticket/4711#read[a,b]"
+    assert WORKLOAD in LeaseRecord("tsk_1", CLASS, 7, "crm:ticket/4711#read", WORKLOAD).text
 
 
 @pytest.mark.parametrize(("instance", "expected"), [("pod-1", "revoked"), ("pod-2", "live"), (None, "live")])
@@ -136,3 +148,35 @@ def test_the_end_of_an_instance_ends_what_that_one_holds(instance, expected):
 @pytest.mark.parametrize("how", ["revoked", "undone"])
 def test_what_has_ended_stays_as_it_ended(how):
     assert status(event("all"), status=how, epoch=EARLIER, expires=0) == how
+
+
+def test_the_end_of_a_class_ends_what_was_decided_alike():
+    own = parse(entry(), now=NOW, picture=picture()).record.decision_class
+    assert status(event("class", own)) == "revoked"
+    assert status(event("class", CLASS)) == "live"
+
+
+@pytest.mark.parametrize(("user", "expected"), [("corp:jane", "revoked"), ("corp:jane2", "live"), ("", "live")])
+def test_the_end_of_a_user_ends_what_is_done_for_them(user, expected):
+    assert status(event("user", "corp:jane"), user=user) == expected
+
+
+@pytest.mark.parametrize(
+    ("told", "decided", "expected"),
+    [
+        ("tsk_1", {"ends_on_taint": True}, "revoked"),
+        ("tsk_1", {}, "live"),
+        ("tsk_2", {"ends_on_taint": True}, "live"),
+        ("tsk_1 pii", {"ends_on_labels": ("health", "pii")}, "revoked"),
+        ("tsk_1 pii", {"ends_on_labels": ("health",), "ends_on_taint": True}, "live"),
+    ],
+)
+def test_what_a_tree_is_exposed_to_ends_what_would_not_have_been_given_after_it(told, decided, expected):
+    assert status(event("taint", told), **decided) == expected
+
+
+def test_a_class_reads_back_as_it_was_written_and_has_its_name_from_what_it_says():
+    made = [DecisionClass.read(entry(level=level)[6].decode()) for level in ("read", "draft", "read")]
+    assert made[0].text == entry()[6].decode()
+    assert made[0].id == made[2].id != made[1].id
+    assert len(made[0].id) == 22

@@ -122,6 +122,7 @@ class Asker:
             entry,
             changes.get("ttl", 60),
             changes.get("confirmation"),
+            **{name: changes[name] for name in ("exposure", "reductions", "recent_refusals", "approved") if name in changes},
         )
 
     def decide(self, text: str = READ_TICKET, *, agent: str = "bot", **changes: Any) -> Decision:

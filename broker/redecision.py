@@ -1,0 +1,190 @@
+"""The use case of deciding again: after a change of registry or policies, what is live and would not be given now ends.
+
+Leases are not read. Each of them names the class of those that were decided alike; a class is decided once, and ended by one
+event. What was decided before the change and is written after it, the floors refuse (`DESIGN.md` 3.16).
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from broker import metrics
+from broker.active import Active, Rules
+from broker.audit import Audit, Record
+from broker.errors import BrokerError
+from broker.feed.event import GRACE, NewEvent
+from broker.feed.follower import Follower
+from broker.feed.log import Log
+from broker.leases import DecisionClass, Leases, LiveClass
+from broker.policy import Facts
+from broker.policy.facts import UNNAMED
+from broker.registry import ceiling
+from broker.registry.registry import Entry, Registry
+from broker.store import Store, key
+from broker.store.shards import SHARDS
+from scopes import ulid
+from scopes.clock import Clock
+from scopes.scope import Resource, Scope
+
+PAGE = 200
+"""How many classes are decided between two looks at whether something else came into force: some hundredths of a second."""
+
+CLAIM = 5_000
+"""The milliseconds for which one worker decides in a shard; a worker that died is replaced then."""
+
+NO_LONGER_GIVEN = "no_longer_given"
+_LOG = logging.getLogger(__name__)
+
+
+class _Verdict(NamedTuple):
+    """Why a class is not given any more: by which policies, where it were policies. Still given, where `reason` is empty."""
+
+    reason: str = ""
+    policies: tuple[str, ...] = ()
+
+
+class Redecision:
+    """Decides live classes by the configuration in force, shard by shard. Every worker may, at once, and again."""
+
+    def __init__(
+        self, *, store: Store, log: Log, follower: Follower, leases: Leases, active: Active, audit: Audit, clock: Clock
+    ) -> None:
+        self._store = store
+        self._log = log
+        self._follower = follower
+        self._leases = leases
+        self._active = active
+        self._audit = audit
+        self._worker = ulid.new(clock.now().wall)
+        self._done = ""
+
+    async def decide_again(self) -> None:
+        """End what the configuration in force would not give any more; raise `Unavailable`, and go on the next time."""
+        standpoint, rules = self._follower.standpoint(), self._active.rules
+        mark = f"{standpoint.picture.epoch} {rules.activation}"
+        if rules.activation != standpoint.configuration or mark == self._done:
+            return
+        waiting = await self._undecided(mark)
+        # Each worker begins elsewhere, so that they share the shards.
+        random.shuffle(waiting)
+        for shard in waiting:
+            await self._decide_shard(shard, rules, mark)
+        left = len(await self._undecided(mark))
+        metrics.UNDECIDED.set(left)
+        self._done = mark if not left else ""
+
+    async def _undecided(self, mark: str) -> list[int]:
+        marks = await asyncio.gather(*(self._store.call("GET", key(shard, "decided")) for shard in range(SHARDS)))
+        undecided = [shard for shard, known in enumerate(marks) if known != mark.encode()]
+        metrics.UNDECIDED.set(len(undecided))
+        return undecided
+
+    async def _decide_shard(self, shard: int, rules: Rules, mark: str) -> None:
+        claim = key(shard, "deciding")
+        if await self._store.call("SET", claim, self._worker, "NX", "PX", CLAIM) is None:
+            return
+        after, count = 0, 1
+        # The latest to expire first: what expires meanwhile moves nothing that was not read yet.
+        while after < count:
+            count, found = await self._leases.live_classes(shard, after=after, most=PAGE)
+            if self._active.rules is not rules:
+                return
+            await self._end(await asyncio.to_thread(_refused, found, rules), rules, mark)
+            after += PAGE
+        await self._store.call("SET", key(shard, "decided"), mark)
+        await self._store.call("DEL", claim)
+
+    async def _end(self, refused: Sequence[tuple[LiveClass, _Verdict]], rules: Rules, mark: str) -> None:
+        if not refused:
+            return
+        epoch = mark.partition(" ")[0]
+        await self._log.append(epoch, [_event(live, mark) for live, _ in refused])
+        await asyncio.gather(*(self._audit.append_end(_record(live, verdict, rules)) for live, verdict in refused))
+        metrics.COMMITTED.labels("class").inc(len(refused))
+        _LOG.info("%d decision classes are not given any more, and what they gave has ended", len(refused))
+
+
+def _refused(found: Sequence[LiveClass], rules: Rules) -> list[tuple[LiveClass, _Verdict]]:
+    judged = ((live, _judge(live.decision_class, rules)) for live in found)
+    return [(live, verdict) for live, verdict in judged if verdict.reason]
+
+
+def _judge(decided: DecisionClass, rules: Rules) -> _Verdict:
+    facts = msgspec.json.decode(decided.facts, type=Facts)
+    if not _is_inside(decided, facts, rules.registry):
+        return _Verdict(NO_LONGER_GIVEN)
+    moment = rules.policy.moment()
+    if facts.user == UNNAMED and rules.policy.folder.kept.user_ids:
+        # Policies look at who it is now, and the class does not say.
+        return _Verdict(NO_LONGER_GIVEN)
+    for record in _records(facts, rules):
+        decision = rules.policy.judge(msgspec.structs.replace(facts, record=record), moment)
+        if not decision.allowed:
+            return _Verdict(decision.reason, decision.policies)
+    return _Verdict()
+
+
+def _records(facts: Facts, rules: Rules) -> Iterator[str]:
+    """Yield the records that the class can be about: where it does not say which one, each that policies name as well."""
+    yield facts.record
+    if "/" not in facts.record:
+        yield from (record for record in sorted(rules.policy.folder.records) if record.startswith(f"{facts.record}/"))
+
+
+def _is_inside(decided: DecisionClass, facts: Facts, registry: Registry) -> bool:
+    """Tell whether the catalogue, the agent and the ceiling still are what they were for this class, or wider."""
+    service, type, action = facts.place
+    try:
+        entry = registry.entry(Scope(Resource(service, type, ("-",)), action))
+    except BrokerError:
+        return False
+    agent = registry.content.agents.get(facts.agent)
+    if agent is None or agent.missing or facts.task_type not in agent.tasks or not _is_same(decided, facts, entry):
+        return False
+    return all(
+        _allows(task_type, patterns, facts, (registry, entry))
+        for task_type, patterns in zip(decided.types, decided.patterns, strict=True)
+    )
+
+
+def _is_same(decided: DecisionClass, facts: Facts, entry: Entry) -> bool:
+    """Tell whether the catalogue's entry still makes the token that was given: no stricter one, and no other."""
+    action, resource_type = entry.action, entry.resource_type
+    return (
+        (action.level, entry.service.audience) == (decided.level, decided.audience)
+        and action.staleness >= decided.max_staleness
+        and decided.untrusted >= resource_type.untrusted
+        and resource_type.fields.keys() >= set(facts.fields)
+    )
+
+
+def _allows(task_type: str, patterns: tuple[str, ...], facts: Facts, known: tuple[Registry, Entry]) -> bool:
+    """Tell whether what allowed the class in this task type still stands there, and still allows all its fields."""
+    registry, entry = known
+    standing = [pattern for pattern in registry.patterns(task_type) if str(pattern) in patterns]
+    return bool(standing) and not ceiling.beyond_patterns(facts.fields, standing, entry)
+
+
+def _event(live: LiveClass, mark: str) -> NewEvent:
+    # The same id whoever commits it, so that it is there once.
+    id = f"evt_{ulid.derived(f'{mark} class {live.id}'.encode())}"
+    audiences = (live.decision_class.audience,)
+    return NewEvent(id=id, kind="class", until=live.expires + GRACE, value=live.id, audiences=audiences)
+
+
+def _record(live: LiveClass, verdict: _Verdict, rules: Rules) -> Record:
+    facts = msgspec.json.decode(live.decision_class.facts, type=Facts)
+    return Record(
+        kind="class.ended",
+        agent=facts.agent,
+        scope=facts.action,
+        selector=f"class:{live.id}",
+        reason=verdict.reason,
+        policies=verdict.policies,
+        policy_version=rules.policy.version,
+        epoch=live.decision_class.epoch,
+    )
