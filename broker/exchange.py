@@ -7,6 +7,7 @@ import msgspec
 from broker import metrics
 from broker.active import Active, Rules
 from broker.audit import Audit, Record
+from broker.enforceable import Enforceable
 from broker.errors import (
     AccessDenied,
     BrokerError,
@@ -60,7 +61,7 @@ class TokenRequest(NamedTuple):
 class Exchange:
     """Exchange a workload identity and a task for a token of one scope."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one collaborator for each step
         self,
         *,
         identities: Identities,
@@ -72,6 +73,7 @@ class Exchange:
         follower: Follower,
         audit: Audit,
         watch: Watch,
+        enforceable: Enforceable,
         max_ttl: int,
     ) -> None:
         self._identities = identities
@@ -83,6 +85,7 @@ class Exchange:
         self._follower = follower
         self._audit = audit
         self._watch = watch
+        self._enforceable = enforceable
         self._max_ttl = max_ttl
 
     async def __call__(self, request: TokenRequest) -> Issued:
@@ -115,6 +118,7 @@ class Exchange:
         seed = request.seed(workload, confirmation)
         task = await self._task(rules, agent, workload, request, seed=seed)
         _check_ceiling(rules, scope, task, entry)
+        await self._enforceable.check(scope, entry, confirmation)
         permit = _decide(rules, Question(agent, workload, task, scope, entry, self._ttl(request, entry), confirmation))
         return await self._issuer.issue(permit, standpoint, seed=seed)
 
@@ -180,7 +184,6 @@ def _check_ceiling(rules: Rules, scope: Scope, task: Task, entry: Entry) -> None
         ceiling.check(scope, task_type, entry, rules.registry)
     if not task.allows(scope):
         raise AccessDenied(f"the task did not declare {scope.resource}", reason="outside_declaration")
-    ceiling.check_enforceable(entry)
 
 
 def _decide(rules: Rules, question: Question) -> Permit:

@@ -139,7 +139,7 @@ class Issuer:
     def _claims(self, permit: Permit, id: str, written: Written) -> Claims:
         question = permit.question
         task, audience, record = question.task, question.entry.service.audience, written.record
-        workload = question.workload
+        workload, action = question.workload, question.entry.action
         return Claims(
             iss=self._issuer,
             sub=task.subject,
@@ -159,8 +159,10 @@ class Issuer:
                 position=record.position,
                 path=task.path,
                 level=record.level,
-                max_staleness=question.entry.action.staleness,
+                max_staleness=action.staleness,
                 instance=workload.instance,
+                single_use=action.is_single_use,
+                max_uses=action.max_uses,
             ),
         )
 

@@ -1,6 +1,6 @@
 """Leases: what is out, for whom, for which task, until when, and how it ended."""
 
-from broker.leases.leases import AgentEnded, LeaseEnded, Leases, Limits, NewLease, TaskClosed, Written
+from broker.leases.leases import AgentEnded, LeaseEnded, Leases, Limits, NewLease, NewUse, TaskClosed, Written
 from broker.leases.records import Lease, LeaseRecord, Mark, Settled, Times
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Limits",
     "Mark",
     "NewLease",
+    "NewUse",
     "Settled",
     "TaskClosed",
     "Times",
