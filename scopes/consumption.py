@@ -50,9 +50,6 @@ class Consumable:
     def __hash__(self) -> int:
         return hash(Consumable)
 
-    def __copy__(self) -> "Consumable":
-        return self
-
     def __deepcopy__(self, _: object) -> "Consumable":
         return self
 
@@ -135,7 +132,7 @@ class Consumption:
             async for chunk in response.aiter_bytes():
                 body += chunk
                 if len(body) > _MAX_ANSWER:
-                    break
+                    return response.status_code, response.headers, b""
         return response.status_code, response.headers, bytes(body)
 
 
