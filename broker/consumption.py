@@ -12,7 +12,6 @@ from broker.callers import Callers
 from broker.errors import AlreadyUsed, Expired, InvalidRequest, NotFound, Revoked, Unavailable
 from broker.feed.follower import Follower, Standpoint
 from broker.feed.log import Log
-from broker.identity import Presented
 from broker.keys.keys import Keys
 from broker.leases import Leases, NewUse
 from broker.own_token import OwnToken
@@ -49,14 +48,13 @@ class Consumption:
         self._audit = audit
         self._watch = watch
 
-    async def __call__(self, presented: Presented, unverified_token: str, use: str) -> str:
+    async def __call__(self, workload: Workload, unverified_token: str, use: str) -> str:
         """Count a use by its id, which its service chose, and return the lease; the same use again counts nothing.
 
-        Raises `InvalidClient`, `AccessDenied` for a caller that may consume no token at all, `NotFound` for what is no token of
-        the caller's service, `InvalidRequest` for a token that is not counted, `AlreadyUsed`, `Expired`, `Revoked`, and
-        `Unavailable` where it is not certain that the use was counted.
+        Raises `AccessDenied` for a workload that may consume no token at all, `NotFound` for what is no token of its service,
+        `InvalidRequest` for a token that is not counted, `AlreadyUsed`, `Expired`, `Revoked`, and `Unavailable` where it is not
+        certain that the use was counted.
         """
-        workload = await self._callers.workload(presented)
         audiences = self._callers.audiences(workload, "token:consume")
         standpoint = self._follower.standpoint()
         self._watch.check()

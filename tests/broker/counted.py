@@ -45,4 +45,5 @@ def new_use() -> str:
 async def consume(world: World, issued: Issued | str, use: str, *, workload: str = CRM_WORKLOAD) -> str:
     """Have a use counted as the service does; the worker has not heard of anything since it last followed."""
     token = issued if isinstance(issued, str) else issued.access_token
-    return await world.broker.consumption(Presented(world.svid(workload)), token, use)
+    caller = await world.broker.callers.workload(Presented(world.svid(workload)))
+    return await world.broker.consumption(caller, token, use)

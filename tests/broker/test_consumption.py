@@ -10,9 +10,8 @@ import pytest
 import pytest_asyncio
 
 from broker.audit import Record
-from broker.errors import AccessDenied, AlreadyUsed, Expired, InvalidClient, InvalidRequest, NotFound, Revoked, Unavailable
+from broker.errors import AccessDenied, AlreadyUsed, Expired, InvalidRequest, NotFound, Revoked, Unavailable
 from broker.feed.follower import MAX_AGE
-from broker.identity import Presented
 from broker.registry.registry import Registry
 from broker.store import feed_key
 from scopes import jose
@@ -116,14 +115,6 @@ async def test_whoever_is_no_service_consumes_nothing(world: World, workload: st
     """A single-use token burnt by whoever saw it (TRAPS 15a)."""
     issued = await world.issue(ONCE)
     await refused(world, AccessDenied, issued, OTHER, workload=workload)
-    assert await consume(world, issued, ONE) == issued.lease_id
-
-
-async def test_an_operator_consumes_nothing_and_neither_does_nobody(world: World) -> None:
-    issued = await world.issue(ONCE)
-    for presented, error in ((Presented(world.operator_assertion()), AccessDenied), (Presented(), InvalidClient)):
-        with pytest.raises(error):
-            await world.broker.consumption(presented, issued.access_token, OTHER)
     assert await consume(world, issued, ONE) == issued.lease_id
 
 
