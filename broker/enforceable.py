@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from broker.errors import AccessDenied, Unavailable
-from broker.feed.acknowledgements import Acknowledgements, Process
+from broker.feed.acknowledgements import ANONYMOUS, Acknowledgements, Process
 from broker.registry.registry import Entry
 from scopes.claims import Confirmation
 from scopes.clock import Clock, Instant
@@ -86,6 +86,11 @@ def _check_reported(needed: Sequence[Constraint], processes: Sequence[Process], 
         if not processes and constraint in COUNTED:
             what = f"no verifier of {service} is known that enforces {constraint}; start the service, with its identity"
             raise AccessDenied(what, reason="not_enforceable")
-        if any(constraint not in process.enforces for process in processes):
+        if not all(_enforces(process, constraint) for process in processes):
             what = f"not every verifier of {service} enforces {constraint}; update those that `broker feed status` names"
             raise AccessDenied(what, reason="not_enforceable")
+
+
+def _enforces(process: Process, constraint: Constraint) -> bool:
+    # Uses are counted for who proves to be of the service: who does not say who it is counts nothing, whatever it says.
+    return constraint in process.enforces and not (constraint in COUNTED and process.workload == ANONYMOUS)

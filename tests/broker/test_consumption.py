@@ -43,7 +43,7 @@ async def records(world: World, kind: str) -> list[Record]:
     return [entry.record for entry in await recorded(world) if entry.record.kind == kind]
 
 
-async def refused(world: World, kind: type[Exception], issued: Any, use: str = ONE, **options: Any) -> None:
+async def check_refused(world: World, kind: type[Exception], issued: Any, use: str = ONE, **options: Any) -> None:
     with pytest.raises(kind):
         await consume(world, issued, use, **options)
 
@@ -59,7 +59,7 @@ async def test_a_token_says_how_often_it_may_be_used(world: World) -> None:
 async def test_the_first_use_is_counted_and_told_again_and_a_second_is_refused(world: World) -> None:
     issued = await world.issue(ONCE)
     assert [await consume(world, issued, ONE) for _ in range(2)] == [issued.lease_id] * 2
-    await refused(world, AlreadyUsed, issued, OTHER)
+    await check_refused(world, AlreadyUsed, issued, OTHER)
     assert await consume(world, issued, ONE) == issued.lease_id
 
 
@@ -67,7 +67,7 @@ async def test_a_token_that_may_be_used_so_often_is_counted_so_far(world: World)
     issued, uses = await world.issue(THRICE), [new_use() for _ in range(4)]
     for use in uses[:3]:
         await consume(world, issued, use)
-    await refused(world, AlreadyUsed, issued, uses[3])
+    await check_refused(world, AlreadyUsed, issued, uses[3])
     assert await consume(world, issued, uses[0]) == issued.lease_id
 
 
@@ -75,7 +75,7 @@ async def test_a_token_asked_for_again_by_its_idempotency_key_is_the_same_to_be_
     """It is the lease that is counted, and not the text of a token."""
     first, again = [await world.issue(ONCE, idempotency_key="payment 17") for _ in range(2)]
     await consume(world, first, ONE)
-    await refused(world, AlreadyUsed, again, OTHER)
+    await check_refused(world, AlreadyUsed, again, OTHER)
 
 
 async def test_a_use_is_recorded_with_who_used_what_for_whom(world: World) -> None:
@@ -91,8 +91,8 @@ async def test_a_use_is_recorded_with_who_used_what_for_whom(world: World) -> No
 async def test_a_use_that_is_refused_is_recorded_with_the_reason(world: World) -> None:
     issued = await world.issue(ONCE)
     await consume(world, issued, ONE)
-    await refused(world, AlreadyUsed, issued, OTHER)
-    await refused(world, NotFound, issued, OTHER, workload=KB_WORKLOAD)
+    await check_refused(world, AlreadyUsed, issued, OTHER)
+    await check_refused(world, NotFound, issued, OTHER, workload=KB_WORKLOAD)
     said = [(record.reason, record.workload, record.use) for record in await records(world, "token.use_refused")]
     assert said == [("already_used", CRM_WORKLOAD, OTHER), ("not_found", KB_WORKLOAD, OTHER)]
 
@@ -114,7 +114,7 @@ async def test_no_token_is_in_a_record_or_a_refusal(world: World) -> None:
 async def test_whoever_is_no_service_consumes_nothing(world: World, workload: str) -> None:
     """A single-use token burnt by whoever saw it (TRAPS 15a)."""
     issued = await world.issue(ONCE)
-    await refused(world, AccessDenied, issued, OTHER, workload=workload)
+    await check_refused(world, AccessDenied, issued, OTHER, workload=workload)
     assert await consume(world, issued, ONE) == issued.lease_id
 
 
@@ -135,11 +135,11 @@ async def test_a_service_that_policy_does_not_let_consume_consumes_nothing(tmp_p
         '@id("no") forbid (principal, action == Action::"token:consume", resource);'
     )
     world = await counted_world(tmp_path, backend)
-    await refused(world, AccessDenied, await world.issue(ONCE))
+    await check_refused(world, AccessDenied, await world.issue(ONCE))
 
 
 async def test_a_token_that_is_not_counted_is_told_to_need_no_consuming(world: World) -> None:
-    await refused(world, InvalidRequest, await world.issue(UNCOUNTED))
+    await check_refused(world, InvalidRequest, await world.issue(UNCOUNTED))
     assert await records(world, "token.use_refused") == []
 
 
@@ -153,7 +153,7 @@ async def test_a_token_that_is_over_is_not_used_any_more(world: World, how: str)
     await consume(world, issued, ONE)
     await ENDS[how](world, issued.access_token)
     world.follow()
-    await refused(world, Expired if how == "it has expired" else Revoked, issued)
+    await check_refused(world, Expired if how == "it has expired" else Revoked, issued)
 
 
 async def test_what_the_picture_has_ended_is_not_asked_of_the_lease(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +162,7 @@ async def test_what_the_picture_has_ended_is_not_asked_of_the_lease(world: World
     await world.revoke(agent="support-bot")
     world.follow()
     monkeypatch.setattr(world.broker.leases, "consume", None)
-    await refused(world, Revoked, issued)
+    await check_refused(world, Revoked, issued)
 
 
 async def test_a_token_that_is_revoked_while_it_is_counted_is_refused(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,21 +174,21 @@ async def test_a_token_that_is_revoked_while_it_is_counted_is_refused(world: Wor
         world.follow()
 
     monkeypatch.setattr(world.broker.leases, "consume", revoked_meanwhile)
-    await refused(world, Revoked, issued)
+    await check_refused(world, Revoked, issued)
 
 
 @pytest.mark.parametrize("name", [name for name in HOSTILE if "never was" not in name and "no shape" not in name])
 async def test_what_is_no_token_of_this_service_has_no_uses(world: World, name: str) -> None:
     """Neither of them is a use of the good token that it was made from."""
     issued = await world.issue(ONCE)
-    await refused(world, NotFound, HOSTILE[name](world)(issued.access_token), OTHER)
+    await check_refused(world, NotFound, HOSTILE[name](world)(issued.access_token), OTHER)
     assert await consume(world, issued, ONE) == issued.lease_id
 
 
 @pytest.mark.parametrize("name", ["a lease that never was", "a lease of no shape"])
 async def test_a_token_without_a_lease_has_no_uses(world: World, name: str) -> None:
     issued = await world.issue(ONCE)
-    await refused(world, Revoked, HOSTILE[name](world)(issued.access_token))
+    await check_refused(world, Revoked, HOSTILE[name](world)(issued.access_token))
 
 
 # When nobody can tell
@@ -197,7 +197,7 @@ async def test_a_token_without_a_lease_has_no_uses(world: World, name: str) -> N
 async def test_a_worker_that_knows_nothing_fresh_counts_nothing(world: World, impatient: None) -> None:
     issued = await world.issue(ONCE)
     world.clock.advance(MAX_AGE + 500)
-    await refused(world, Unavailable, issued, OTHER)
+    await check_refused(world, Unavailable, issued, OTHER)
     world.follow()
     assert await consume(world, issued, ONE) == issued.lease_id
 
@@ -207,21 +207,21 @@ async def test_a_token_of_an_epoch_to_come_is_not_judged(world: World) -> None:
     payload = json.loads(jose.read(issued.access_token, types=frozenset({TOKEN_TYPE})).unverified_payload)
     payload["lease"]["epoch"] = "7ZZZZZZZZZZZZZZZZZZZZZZZZZ"
     later = jose.write(json.dumps(payload).encode(), type=TOKEN_TYPE, key=world.broker.keys.token)
-    await refused(world, Unavailable, later)
+    await check_refused(world, Unavailable, later)
 
 
 async def test_a_store_with_a_problem_counts_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that may evict could forget a use before its token is over."""
     issued = await world.issue(ONCE)
     monkeypatch.setattr(world.broker.watch, "problem", lambda: "maxmemory-policy is allkeys-lru")
-    await refused(world, Unavailable, issued)
+    await check_refused(world, Unavailable, issued)
 
 
 async def test_a_store_that_is_down_counts_nothing(own_world: World, redis_server: RedisServer) -> None:
     """Redis down: fall back to memory, or *allow* (TRAPS 20)."""
     issued = await own_world.issue(ONCE)
     redis_server.kill()
-    await refused(own_world, Unavailable, issued)
+    await check_refused(own_world, Unavailable, issued)
 
 
 async def test_a_use_whose_answer_was_lost_is_counted_once_and_told_when_it_is_asked_for_again(
@@ -237,8 +237,8 @@ async def test_a_use_whose_answer_was_lost_is_counted_once_and_told_when_it_is_a
 
     with monkeypatch.context() as losing:
         losing.setattr(store, "run", lost)
-        await refused(world, Unavailable, issued)
-    await refused(world, AlreadyUsed, issued, OTHER)
+        await check_refused(world, Unavailable, issued)
+    await check_refused(world, AlreadyUsed, issued, OTHER)
     assert await consume(world, issued, ONE) == issued.lease_id
     assert len(await records(world, "token.used")) == 1
 
@@ -253,7 +253,7 @@ async def test_a_worker_that_has_not_heard_of_a_new_epoch_lets_nobody_pass(world
     key = f"ab:{{s{issued.lease_id[-2:]}}}:uses:{issued.lease_id}"
     world.backend.client.delete(key)
     world.backend.client.hset(feed_key("epoch"), mapping={"id": "7ZZZZZZZZZZZZZZZZZZZZZZZZZ", "seq": 0})
-    await refused(world, Unavailable, issued, OTHER)
+    await check_refused(world, Unavailable, issued, OTHER)
 
 
 async def test_a_log_that_went_back_lets_nobody_pass(world: World) -> None:
@@ -263,7 +263,7 @@ async def test_a_log_that_went_back_lets_nobody_pass(world: World) -> None:
     await world.revoke(agent="other-bot")
     world.follow()
     world.backend.client.hset(feed_key("epoch"), mapping=before)
-    await refused(world, Unavailable, issued)
+    await check_refused(world, Unavailable, issued)
 
 
 @pytest.mark.parametrize("part", ["epoch", "run_id"])
@@ -273,7 +273,7 @@ async def test_a_store_without_an_epoch_or_with_another_life_lets_nobody_pass(wo
         world.backend.client.delete(feed_key("epoch"))
     else:
         world.backend.client.hset(feed_key("epoch"), "run_id", "another")
-    await refused(world, Unavailable, issued)
+    await check_refused(world, Unavailable, issued)
 
 
 async def test_a_store_that_restarted_from_a_snapshot_of_before_the_use_lets_nobody_pass(
@@ -286,10 +286,10 @@ async def test_a_store_that_restarted_from_a_snapshot_of_before_the_use_lets_nob
     redis_server.kill()
     redis_server.start()
     for use in (OTHER, ONE):
-        await refused(own_world, Unavailable, issued, use)
+        await check_refused(own_world, Unavailable, issued, use)
     own_world.follow()
     for use in (OTHER, ONE):
-        await refused(own_world, Revoked, issued, use)
+        await check_refused(own_world, Revoked, issued, use)
 
 
 async def test_a_worker_on_a_new_connection_to_another_life_lets_nobody_pass(
@@ -305,7 +305,7 @@ async def test_a_worker_on_a_new_connection_to_another_life_lets_nobody_pass(
     other.follow()
     # The other worker began the next epoch. This one's connection breaks first, and then meets it.
     for _ in range(2):
-        await refused(own_world, Unavailable, issued, OTHER)
+        await check_refused(own_world, Unavailable, issued, OTHER)
     await other.backend.close()
 
 

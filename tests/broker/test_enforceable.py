@@ -114,13 +114,24 @@ async def test_a_process_that_is_silent_is_forgotten(world: World) -> None:
     assert await refused(world) == set()
 
 
-@pytest.mark.parametrize(("access", "gives"), [("anyone", set()), ("workloads", {"single_use", "max_uses"})])
-async def test_nobody_in_particular_is_believed_only_where_anyone_may_follow(
-    tmp_path: Path, backend: Backend, access: str, gives: set[str]
+@pytest.mark.parametrize(("access", "expected"), [("anyone", {"certificate"}), ("workloads", set())])
+async def test_nobody_in_particular_is_listened_to_only_where_anyone_may_follow(
+    tmp_path: Path, backend: Backend, access: str, expected: set[str]
 ) -> None:
     world = opened(tmp_path, backend, changes={"feed_access": access})
-    await acknowledge(world, workload=ANONYMOUS, enforces=CONSTRAINTS)
-    assert await refused(world) == gives
+    await acknowledge(world, workload=ANONYMOUS, enforces=["fields", "proof"])
+    assert await refused(world) == expected | {"single_use", "max_uses"}
+
+
+async def test_who_does_not_say_who_it_is_cannot_say_that_it_counts(tmp_path: Path, backend: Backend) -> None:
+    """Uses are counted for the service's own workloads: it could not, and whoever likes could say so for it."""
+    world = opened(tmp_path, backend, changes={"feed_access": "anyone"})
+    await acknowledge(world, FIRST, workload=ANONYMOUS, enforces=CONSTRAINTS)
+    assert await refused(world) == {"single_use", "max_uses"}
+    await acknowledge(world, SECOND, enforces=CONSTRAINTS)
+    assert await refused(world) == {"single_use", "max_uses"}
+    await acknowledge(world, FIRST, workload=ANONYMOUS, leaving=True)
+    assert await refused(world) == set()
 
 
 # What the registry says

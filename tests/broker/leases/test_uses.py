@@ -142,10 +142,10 @@ def test_whatever_order_uses_come_in_no_more_than_the_maximum_pass_and_each_hear
 ) -> None:
     """Rounds of uses at once, over two workers: the model is a set that is closed when it is full."""
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(play(Path(folder), most, rounds))
+        asyncio.run(check_played(Path(folder), most, rounds))
 
 
-async def play(folder: Path, most: int, rounds: list[list[str]]) -> None:
+async def check_played(folder: Path, most: int, rounds: list[list[str]]) -> None:
     backend = fake_backend()
     leases = [Leases(backend.stores.shared) for _ in range(2)]
     id, now = Leases.new_id("bot", now=0), SystemClock().now().wall // 1000
