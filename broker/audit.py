@@ -37,6 +37,7 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     task: str | None = None
     lease: str | None = None
     scope: str | None = None
+    use: str | None = None
     reason: str | None = None
     policies: tuple[str, ...] = ()
     policy_version: str | None = None

@@ -160,6 +160,8 @@ class Issuer:
                 instance=workload.instance,
                 ends_on_taint=decided.ends_on_taint,
                 ends_on_labels=decided.ends_on_labels,
+                single_use=decided.single_use,
+                max_uses=decided.max_uses,
             ),
         )
 
@@ -217,6 +219,8 @@ def _decision_class(permit: Permit, epoch: str) -> DecisionClass:
         types=question.task.types,
         patterns=permit.patterns,
         untrusted=entry.resource_type.untrusted,
+        single_use=entry.action.is_single_use,
+        max_uses=entry.action.max_uses,
         ends_on_taint=permit.ends_on_taint,
         ends_on_labels=permit.ends_on_labels,
         approved=permit.decision.facts.approved,

@@ -79,6 +79,11 @@ class LeaseClaims(_Strict, frozen=True):
     single_use: bool = False
     max_uses: int | None = None
 
+    @property
+    def uses(self) -> int | None:
+        """How often the token may be used at most; `None` where nobody counts."""
+        return 1 if self.single_use else self.max_uses
+
 
 class Claims(_Strict, frozen=True):
     """The claims of an access token. Times are seconds since the Unix epoch."""

@@ -64,7 +64,7 @@ class Rooms:
             on_beat=self.keys.catch_up,
             committed=lambda: self.log.latest,
         )
-        self.acknowledgements = Acknowledgements(store)
+        self.acknowledgements = Acknowledgements(store, anyone_follows=settings.anyone_follows)
         self.audit = Audit(store, clock=clock)
         self.leases = Leases(store)
         self.watch = Watch(settings.redis_url, clock=clock, replicas_required=settings.replicas_required)

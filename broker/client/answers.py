@@ -233,7 +233,10 @@ class RevocationRecord(_Answer, frozen=True):
 
 
 class VerifierRecord(_Answer, frozen=True):
-    """A verifier process. `lag` is how many numbers it is behind the head, in this epoch; times are milliseconds."""
+    """A verifier process. `lag` is how many numbers it is behind the head, in this epoch; times are milliseconds.
+
+    `enforces` are the constraints that it holds tokens to.
+    """
 
     service: str
     audience: str
@@ -244,6 +247,7 @@ class VerifierRecord(_Answer, frozen=True):
     epoch: str
     seq: int
     heard_ms: int
+    enforces: tuple[str, ...] = ()
     lag: int | None = None
     age_ms: int | None = None
 
@@ -312,6 +316,7 @@ class AuditRecord(_Answer, frozen=True, omit_defaults=True):
     task: str | None = None
     lease: str | None = None
     scope: str | None = None
+    use: str | None = None
     reason: str | None = None
     policies: tuple[str, ...] = ()
     policy_version: str | None = None

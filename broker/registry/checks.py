@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 
 from broker.registry.overlaps import overlapping
-from broker.registry.records import Content, ResourceType, Service, WorkloadSelector
+from broker.registry.records import Action, Content, ResourceType, Service, WorkloadSelector
 from broker.spiffe_id import is_spiffe_id
 from broker.toml_file import nearest
+from scopes.constraints import CONSTRAINTS
 from scopes.errors import InvalidDocument, InvalidScope
 from scopes.keys import TOKEN_ALGORITHMS, KeySet, thumbprint
 from scopes.scope import ScopePattern, is_name
@@ -67,6 +68,9 @@ def _services(content: Content) -> Iterator[str]:
         if not service.environment or not service.owner:
             yield f"{where}: needs an environment and an owner"
         yield from _selectors(service.workloads, where)
+        for constraint in service.enforces or ():
+            if constraint not in CONSTRAINTS:
+                yield f"{where}.enforces: no constraint {constraint!r}{nearest(constraint, CONSTRAINTS)}"
         for name_of_type, resource in service.resources.items():
             yield from _resource_type(resource, f"{where}.resources.{name_of_type}", name_of_type)
 
@@ -77,15 +81,21 @@ def _resource_type(resource: ResourceType, where: str, name: str) -> Iterator[st
     if not resource.actions:
         yield f"{where}: has no actions, so nothing could ever be granted on it"
     for action_name, action in resource.actions.items():
-        unknown = [field for field in action.default_fields or () if field not in resource.fields]
-        for field in unknown:
-            yield f"{where}.actions.{action_name}.default_fields: no field {field!r}{nearest(field, resource.fields)}"
-        if action.default_fields == ():
-            yield f"{where}.actions.{action_name}.default_fields: is empty; leave it out to have every request name its fields"
-        if len(set(action.default_fields or ())) != len(action.default_fields or ()):
-            yield f"{where}.actions.{action_name}.default_fields: names a field twice"
-        if action.max_ttl > MAX_TTL:
-            yield f"{where}.actions.{action_name}.max_ttl: is above {MAX_TTL} seconds"
+        yield from _action(action, resource, f"{where}.actions.{action_name}")
+
+
+def _action(action: Action, resource: ResourceType, where: str) -> Iterator[str]:
+    unknown = [field for field in action.default_fields or () if field not in resource.fields]
+    for field in unknown:
+        yield f"{where}.default_fields: no field {field!r}{nearest(field, resource.fields)}"
+    if action.default_fields == ():
+        yield f"{where}.default_fields: is empty; leave it out to have every request name its fields"
+    if len(set(action.default_fields or ())) != len(action.default_fields or ()):
+        yield f"{where}.default_fields: names a field twice"
+    if action.max_ttl > MAX_TTL:
+        yield f"{where}.max_ttl: is above {MAX_TTL} seconds"
+    if action.single_use is not None and action.max_uses is not None:
+        yield f"{where}: single_use and max_uses say the same thing twice; leave one out (single use is max_uses = 1)"
 
 
 def _task_types(content: Content) -> Iterator[str]:

@@ -14,7 +14,7 @@ from broker.cli import program
 from broker.client import ClientError, Task
 from broker.errors import BrokerError
 from broker.identity import Presented
-from broker.leases import Settled
+from broker.leases import NewUse, Settled
 from broker.policy import schema
 from broker.registry import records
 from broker.selector import Selector
@@ -210,6 +210,7 @@ async def use_everything(world: World) -> None:
     await world.broker.settling.settle()
     ended = await world.declare()
     await world.broker.revocation.end_task(ended.id, "completed", await world.broker.callers.identify(Presented(world.svid())))
+    await world.broker.leases.consume(NewUse((await world.issue()).lease_id, "use", 1, 0, b"{}"))
     await world.broker.leases.keep(0, "worker")
     await world.broker.log.is_first_to_reject("<change>")
     await world.broker.leases.raise_floors(world.broker.streams.picture.epoch, 0)

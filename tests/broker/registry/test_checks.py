@@ -93,6 +93,19 @@ def changed(old: str, new: str) -> str:
             id="a life above an hour",
         ),
         pytest.param(
+            "max_ttl = 60",
+            "max_ttl = 60, single_use = true, max_uses = 1",
+            "services.crm.resources.ticket.actions.reply: "
+            "single_use and max_uses say the same thing twice; leave one out (single use is max_uses = 1)",
+            id="uses counted in two ways",
+        ),
+        pytest.param(
+            'environment = "prod"',
+            'environment = "prod"\nenforces = ["proof", "single-use"]',
+            "services.crm.enforces: no constraint 'single-use' (did you mean 'single_use'?)",
+            id="an unknown constraint that a service is said to enforce",
+        ),
+        pytest.param(
             "[services.crm.resources.queue.actions]",
             "[services.crm.resources.spam]\n[services.crm.resources.queue.actions]",
             "services.crm.resources.spam: has no actions, so nothing could ever be granted on it",
