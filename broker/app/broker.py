@@ -121,6 +121,7 @@ class Broker(Rooms):
         self.follower.start()
         self.watch.start()
         self.oidc.start()
+        self.users.start()
         self.scheduler.start()
         try:
             with when_told_to_stop(self.streams.close):
@@ -134,6 +135,7 @@ class Broker(Rooms):
             self.keys.close()
             self.trust_domains.close()
             self.oidc.close()
+            self.users.close()
             await self.stores.shared.close()
 
     def application(self) -> Litestar:
@@ -160,7 +162,7 @@ class Broker(Rooms):
     def _given(self) -> dict[str, Any]:
         names = "keys streams follower watch audit leases tasks active standing callers exchange endings revocation"
         names += " reduction lifecycle inquiry returning acknowledgements enforcement stuck_work possession adoption activation"
-        names += " rotation trust_domains oidc"
+        names += " rotation trust_domains oidc users"
         settings = self.configuration.settings
         rooms = {name: getattr(self, name) for name in names.split()}
         mutual_tls = MutualTls(bool(settings.mtls_listen or settings.proxies), settings.mtls_url)

@@ -19,6 +19,7 @@ from broker.identity import (
     Identities,
     JwtSvids,
     OidcTokens,
+    Users,
     X509Svids,
 )
 from broker.identity.private_key import PrivateKeys
@@ -65,6 +66,7 @@ class Rooms:
         self.watch = Watch(settings.redis_url, clock=clock, replicas_required=settings.replicas_required)
         self.tasks = Tasks(store, audit=self.audit, clock=clock, watch=self.watch)
         self.oidc = OidcTokens(configuration.issuers, clock=clock)
+        self.users = Users(configuration.users, clock=clock)
         self.identities = self._identities()
         urls = [f"{address}{token.PATH}" for address in (settings.issuer, settings.mtls_url) if address is not None]
         self.possession = Possession(store=store, nonces=Nonces(store, clock=clock), urls=urls, clock=clock)

@@ -133,6 +133,13 @@ class AgentLimits(_Record, frozen=True):
     live_leases: Positive | None = None
 
 
+class UserBinding(_Record, frozen=True):
+    """For whose users an agent may act: those of the trust `issuer` whose token was issued to one of the `clients`."""
+
+    issuer: str
+    clients: tuple[str, ...]
+
+
 class AgentRecord(_Record, frozen=True):
     """An agent as reviewed; without owner, purpose, environment and end date it is only declared."""
 
@@ -143,6 +150,8 @@ class AgentRecord(_Record, frozen=True):
     keys: tuple[dict[str, Any], ...] = ()
     tasks: tuple[str, ...] = ()
     default_task: str | None = None
+    users: tuple[UserBinding, ...] = ()
+    delegates_to: tuple[str, ...] = ()
     ends: datetime.date | None = None
     review_by: datetime.date | None = None
     limits: AgentLimits = AgentLimits()
