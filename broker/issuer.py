@@ -12,6 +12,8 @@ from broker.policy import Permit
 from broker.standing import end_of_last_day
 from broker.store import Store
 from broker.stuck_work import StuckWork
+from broker.tasks import Task
+from broker.workload import Workload
 from scopes import claims as token_claims
 from scopes import jose
 from scopes.claims import TOKEN_TYPE, Actor, Claims, Confirmation, Detail, LeaseClaims, detail_of
@@ -121,6 +123,7 @@ class Issuer:
             agent=agent.name,
             workload=question.workload.id,
             instance=question.workload.instance,
+            user=task.user or None,
             task=task.id,
             lease=id,
             scope=record.scope,
@@ -152,7 +155,7 @@ class Issuer:
             txn=task.path[0],
             scope=record.scope,
             authorization_details=(detail_of(question.scope, audience),),
-            act=Actor(sub=workload.id) if workload.id != task.subject else None,
+            act=_actor(workload, task),
             cnf=question.confirmation,
             lease=LeaseClaims(
                 epoch=record.epoch,
@@ -160,7 +163,9 @@ class Issuer:
                 path=task.path,
                 level=record.level,
                 max_staleness=question.entry.action.staleness,
+                user=bool(task.user),
                 instance=workload.instance,
+                ends_with=task.delegation.ends_with if task.delegation else (),
             ),
         )
 
@@ -204,6 +209,14 @@ class Issuer:
             await self.finish_undoing()
         except BrokerError as error:
             _LOG.warning("lease %s has no token and will be undone when the store answers: %s", id, error)
+
+
+def _actor(workload: Workload, task: Task) -> Actor | None:
+    """Return who acts for the subject, and inside it those before, for people to read (RFC 8693 §4.1); nobody for itself."""
+    actor: Actor | None = None
+    for sub in reversed((workload.id, *(task.delegation.actors if task.delegation else ()))):
+        actor = Actor(sub=sub, act=actor) if actor is not None or sub != task.subject else None
+    return actor
 
 
 def _says(payload: bytes, claims: Claims, scope: Scope) -> bool:

@@ -77,6 +77,7 @@ def shown(lease: Lease) -> dict[str, Any]:
         "agent": lease.agent,
         "workload": lease.workload,
         "instance": lease.record.instance,
+        "user": lease.user or None,
         "task": lease.record.task,
         "path": lease.path,
         "scope": lease.record.scope,

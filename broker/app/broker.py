@@ -36,6 +36,7 @@ from broker.app.rooms import Rooms
 from broker.app.stopping import when_told_to_stop
 from broker.app.stores import Stores, connect
 from broker.callers import Callers
+from broker.delegation import Delegations
 from broker.endings import Endings
 from broker.enforcement import Enforcement
 from broker.errors import BrokerError
@@ -95,6 +96,7 @@ class Broker(Rooms):
         super().__init__(configuration, stores, clock=clock)
         self.issuer = self._issuer()
         self.callers = self._callers()
+        self.delegations = self._delegations()
         self.exchange = self._exchange()
         self.endings = self._endings()
         self.revocation = self._revocation()
@@ -162,7 +164,7 @@ class Broker(Rooms):
     def _given(self) -> dict[str, Any]:
         names = "keys streams follower watch audit leases tasks active standing callers exchange endings revocation"
         names += " reduction lifecycle inquiry returning acknowledgements enforcement stuck_work possession adoption activation"
-        names += " rotation trust_domains oidc users"
+        names += " rotation trust_domains oidc users delegations"
         settings = self.configuration.settings
         rooms = {name: getattr(self, name) for name in names.split()}
         mutual_tls = MutualTls(bool(settings.mtls_listen or settings.proxies), settings.mtls_url)
@@ -209,13 +211,22 @@ class Broker(Rooms):
             follower=self.follower,
         )
 
+    def _delegations(self) -> Delegations:
+        return Delegations(
+            issuer=self.configuration.settings.issuer,
+            keys=self.keys,
+            users=self.users,
+            leases=self.leases,
+            tasks=self.tasks,
+        )
+
     def _exchange(self) -> Exchange:
         return Exchange(
             identities=self.identities,
             possession=self.possession,
             active=self.active,
             standing=self.standing,
-            tasks=self.tasks,
+            delegations=self.delegations,
             issuer=self.issuer,
             follower=self.follower,
             audit=self.audit,
@@ -253,6 +264,7 @@ class Broker(Rooms):
             follower=self.follower,
             leases=self.leases,
             tasks=self.tasks,
+            active=self.active,
             stuck=self.stuck_work,
             clock=self.clock,
         )

@@ -46,6 +46,7 @@ class TaskRecord(_Answer, frozen=True):
     ends: int
     path: tuple[str, ...]
     resources: tuple[str, ...] | None = None
+    user: str | None = None
 
 
 class TaskPage(_Answer, frozen=True):
@@ -71,6 +72,7 @@ class LeaseRecord(_Answer, frozen=True):
     epoch: str
     position: int
     instance: str | None = None
+    user: str | None = None
 
 
 class LeasePage(_Answer, frozen=True):
@@ -307,6 +309,7 @@ class AuditRecord(_Answer, frozen=True, omit_defaults=True):
     workload: str | None = None
     operator: str | None = None
     instance: str | None = None
+    user: str | None = None
     task: str | None = None
     lease: str | None = None
     scope: str | None = None

@@ -2,7 +2,8 @@
 -- KEYS index, leases   ARGV prefix of the shard's keys, then one of
 --   first rank, last rank (inclusive) · '-', lease ids … · '>', the lease it goes on after, that one's score, the most to read
 -- Without a lease to go on after, it begins with the first whose time is not over.
--- Returns the time, then for each lease its id, its text and of its task the agent, the workload and the path.
+-- Returns the time, then for each lease its id, its text and of its task the agent, the workload, the path, the user and by what
+-- lease it was delegated.
 local function next_rank(index, id, score)
   local rank = redis.call('ZRANK', index, id)
   if rank then
@@ -27,8 +28,8 @@ for _, id in ipairs(ids) do
   local lease = redis.call('HGET', KEYS[2], id)
   if lease then
     local task = string.match(lease, '^%d+ %d+ %a+ (%S+) ')
-    task = redis.call('HMGET', ARGV[1] .. 'task:' .. task, 'agent', 'workload', 'path')
-    for _, part in ipairs({id, lease, task[1] or '', task[2] or '', task[3] or '[]'}) do
+    task = redis.call('HMGET', ARGV[1] .. 'task:' .. task, 'agent', 'workload', 'path', 'user', 'delegation')
+    for _, part in ipairs({id, lease, task[1] or '', task[2] or '', task[3] or '[]', task[4] or '', task[5] or 'null'}) do
       table.insert(reply, part)
     end
   end

@@ -81,7 +81,10 @@ class Settled(NamedTuple):
 
 
 class Lease(NamedTuple):
-    """A lease as it is shown: `status` is `live`, `expired`, `revoked` or `undone`. Times are seconds. Never the token."""
+    """A lease as it is shown: `status` is `live`, `expired`, `revoked` or `undone`. Times are seconds. Never the token.
+
+    `user` is for whom its task is done, and `ends_with` names the events that end what that was delegated by.
+    """
 
     id: str
     agent: str
@@ -90,6 +93,8 @@ class Lease(NamedTuple):
     record: LeaseRecord
     times: Times
     status: str
+    user: str = ""
+    ends_with: tuple[str, ...] = ()
 
     @property
     def scope(self) -> Scope:
@@ -97,14 +102,22 @@ class Lease(NamedTuple):
         return Scope.parse(self.record.scope)
 
 
+class _Delegation(msgspec.Struct, frozen=True):
+    """What is read of how a task was delegated."""
+
+    ends_with: tuple[str, ...]
+
+
 def parse(entry: tuple[bytes, ...], *, now: int, picture: Picture) -> Lease:
     """Read one entry of `list.lua` as it stands at `now` (milliseconds), ended by whatever the picture knows."""
-    id, text, agent, workload, path = (part.decode() for part in entry)
+    id, text, agent, workload, path, user, delegation = (part.decode() for part in entry)
     issued, life, status, record_text = text.split(" ", 3)
     record = LeaseRecord.read(record_text)
     tasks = msgspec.json.decode(path, type=tuple[str, ...])
     times = Times(int(issued), int(issued) + int(life))
-    lease = Lease(id, agent, record.workload or workload, tasks, record, times, status)
+    delegated = msgspec.json.decode(delegation, type=_Delegation | None)
+    ends_with = delegated.ends_with if delegated else ()
+    lease = Lease(id, agent, record.workload or workload, tasks, record, times, status, user, ends_with)
     return lease._replace(status=_status(lease, now, picture)) if status == "live" else lease
 
 
@@ -123,4 +136,7 @@ def _revocable(lease: Lease) -> Revocable:
     record = lease.record
     if record.instance is not None:
         targets.append(f"instance {record.instance}")
+    if lease.user:
+        targets.append(f"user {lease.user}")
+    targets += lease.ends_with
     return Revocable(record.epoch, record.position, record.level, approved=False, targets=tuple(targets))

@@ -159,7 +159,7 @@ async def test_a_lease_issued_while_its_task_is_being_ended_is_refused_or_named_
     results = await asyncio.gather(*attempts[:20], ending, *attempts[20:], return_exceptions=True)
     named = results.pop(20)
     written_ids = {lease.id for lease, result in zip(leases, results, strict=True) if not isinstance(result, TaskClosed)}
-    assert set(named) == written_ids
+    assert set(named.leases) == written_ids
 
 
 async def test_an_ended_lease_says_how_and_only_the_first_end_counts(world: World) -> None:

@@ -1,5 +1,7 @@
 """A lease as it is shown: what it says of itself, seen against what the worker knows has ended."""
 
+import json
+
 import pytest
 
 from broker.leases import LeaseRecord, Times
@@ -23,11 +25,14 @@ def entry(
     expires: int = NOW // 1000 + 300,
     level: str = "read",
     instance: str | None = None,
+    user: str = "",
+    ends_with: tuple[str, ...] = (),
 ):
     scope = "crm:ticket/4711/note/1#read"
     record = LeaseRecord(task="tsk_2", scope=scope, level=level, epoch=epoch, position=position, instance=instance)
     text = f"{NOW // 1000} {expires - NOW // 1000} {status} {record.text}".encode()
-    return (LEASE.encode(), text, b"support-bot", WORKLOAD.encode(), b'["tsk_1","tsk_2"]')
+    delegation = json.dumps({"lease": "lse_1", "ends_with": ends_with} if ends_with else None).encode()
+    return (LEASE.encode(), text, b"support-bot", WORKLOAD.encode(), b'["tsk_1","tsk_2"]', user.encode(), delegation)
 
 
 def picture(*events: Event) -> Picture:
@@ -131,6 +136,18 @@ def test_a_lease_that_needs_no_names_has_none():
 def test_the_end_of_an_instance_ends_what_that_one_holds(instance, expected):
     """TRAPS 25."""
     assert status(event("instance", "pod-1"), instance=instance) == expected
+
+
+@pytest.mark.parametrize(("user", "expected"), [("corp:jane", "revoked"), ("corp:joe", "live"), ("", "live")])
+def test_the_end_of_a_user_ends_what_is_done_for_them(user, expected):
+    assert status(event("user", "corp:jane"), user=user) == expected
+
+
+@pytest.mark.parametrize("kind", ["lease", "agent", "instance", "class", "taint", "key"])
+def test_what_ends_the_lease_above_ends_what_was_delegated_by_it(kind):
+    """TRAPS 13: a child that outlives its parent."""
+    assert status(event(kind, "above"), ends_with=("lease lse_1", f"{kind} above")) == "revoked"
+    assert status(event(kind, "above"), ends_with=("lease lse_1", f"{kind} beside")) == "live"
 
 
 @pytest.mark.parametrize("how", ["revoked", "undone"])
