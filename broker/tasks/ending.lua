@@ -1,8 +1,8 @@
 -- Mark a task and all below it in this shard as ending: from here on no lease is issued for them. It may be repeated.
 -- KEYS task, tasks
 -- ARGV prefix of the shard's keys, task id, how it ends, the ms after which an unfinished ending is due, the digits of the shard
--- Returns the leases of these tasks that have not expired, and the tasks right below them that are in other shards; or nothing for
--- an unknown task.
+-- Returns the leases of these tasks that have not expired, the tasks right below them that are in other shards, and how it ends, which
+-- may have been settled before; or nothing for an unknown task.
 local before = redis.call('HGET', KEYS[1], 'status')
 if not before then
   return false
@@ -32,4 +32,4 @@ while #tree > 0 do
     table.insert(string.sub(child, -2) == ARGV[5] and tree or elsewhere, child)
   end
 end
-return {leases, elsewhere}
+return {leases, elsewhere, redis.call('HGET', KEYS[1], 'outcome')}

@@ -151,8 +151,8 @@ class Tasks:
         marked = await self._mark(id, outcome)
         if marked is None:
             raise NotFound(f"there is no task {id!a}")
-        leases, elsewhere = ([part.decode() for part in parts] for parts in marked)
-        below = await asyncio.gather(*(self._begin_end_below(child, outcome) for child in elsewhere))
+        leases, elsewhere = ([part.decode() for part in parts] for parts in marked[:2])
+        below = await asyncio.gather(*(self._begin_end_below(child, marked[2].decode()) for child in elsewhere))
         return Ending(
             leases=[*leases, *(lease for ending in below for lease in ending.leases)],
             parts=[id, *(part for ending in below for part in ending.parts)],
@@ -256,14 +256,14 @@ class Tasks:
             return await self.find(id)
         return None
 
-    async def _mark(self, id: str, outcome: str) -> tuple[list[bytes], list[bytes]] | None:
+    async def _mark(self, id: str, outcome: str) -> tuple[list[bytes], list[bytes], bytes] | None:
         self._known.pop(id, None)
         shard = shard_of_id(id, TASK)
         if shard is None:
             return None
         keys = [key(shard, "task", id), key(shard, "tasks")]
         arguments: list[str | int] = [key(shard, ""), id, outcome, UNFINISHED_AFTER, digits(shard)]
-        marked: tuple[list[bytes], list[bytes]] | None = await self._store.run(self._ending, keys, arguments)
+        marked: tuple[list[bytes], list[bytes], bytes] | None = await self._store.run(self._ending, keys, arguments)
         return marked
 
     async def _begin_end_below(self, id: str, outcome: str) -> Ending:
