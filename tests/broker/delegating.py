@@ -50,13 +50,16 @@ REGISTRY = (
 
 def delegating_world(folder: Path, backend: Backend, *, clock: MovedClock | None = None, registry: str = REGISTRY) -> World:
     """Return a worker that has caught up; of another one's folder, store and clock, a neighbour."""
-    folder.mkdir(exist_ok=True)
-    jwks_file(folder, "corp", user_tokens.KEY)
-    corp = UserTrust(name="corp", issuer=user_tokens.IDP, audience=user_tokens.AUDIENCE, jwks="corp.json")
-    trust = Trust(spiffe=(SpiffeTrust("development.test", "keys/development/bundle.json"),), users=(corp,))
-    world = World(folder, backend, registry=registry, changes={"trust": trust}, clock=clock)
+    world = World(folder, backend, registry=registry, changes=trusting(folder), clock=clock)
     world.follow()
     return world
+
+
+def trusting(folder: Path) -> dict[str, Any]:
+    """Return the settings that believe the provider, and write its key."""
+    jwks_file(folder, "corp", user_tokens.KEY)
+    corp = UserTrust(name="corp", issuer=user_tokens.IDP, audience=user_tokens.AUDIENCE, jwks="corp.json")
+    return {"trust": Trust(spiffe=(SpiffeTrust("development.test", "keys/development/bundle.json"),), users=(corp,))}
 
 
 def of_user(world: World, *, type: Any = "jwt", **changes: Any) -> Subject:
