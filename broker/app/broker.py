@@ -38,6 +38,7 @@ from broker.app.stopping import when_told_to_stop
 from broker.app.stores import Stores, connect
 from broker.callers import Callers
 from broker.consumption import Consumption
+from broker.delegation import Delegations
 from broker.endings import Endings
 from broker.enforceable import Enforceable
 from broker.enforcement import Enforcement
@@ -102,6 +103,7 @@ class Broker(Rooms):
         self.issuer = self._issuer()
         self.callers = self._callers()
         self.enforceable = Enforceable(acknowledgements=self.acknowledgements, clock=clock)
+        self.delegations = self._delegations()
         self.exchange = self._exchange()
         self.endings = self._endings()
         self.revocation = self._revocation()
@@ -126,6 +128,7 @@ class Broker(Rooms):
         self.follower.start()
         self.watch.start()
         self.oidc.start()
+        self.users.start()
         self.scheduler.start()
         try:
             with when_told_to_stop(self.streams.close):
@@ -139,6 +142,7 @@ class Broker(Rooms):
             self.keys.close()
             self.trust_domains.close()
             self.oidc.close()
+            self.users.close()
             await self.stores.shared.close()
 
     def application(self) -> Litestar:
@@ -165,7 +169,7 @@ class Broker(Rooms):
     def _given(self) -> dict[str, Any]:
         names = "keys streams follower watch audit leases tasks active standing callers exchange endings revocation"
         names += " reduction lifecycle inquiry consumption returning acknowledgements enforcement stuck_work possession"
-        names += " adoption activation rotation trust_domains oidc"
+        names += " adoption activation rotation trust_domains oidc users delegations"
         settings = self.configuration.settings
         rooms = {name: getattr(self, name) for name in names.split()}
         mutual_tls = MutualTls(bool(settings.mtls_listen or settings.proxies), settings.mtls_url)
@@ -223,13 +227,22 @@ class Broker(Rooms):
             follower=self.follower,
         )
 
+    def _delegations(self) -> Delegations:
+        return Delegations(
+            issuer=self.configuration.settings.issuer,
+            keys=self.keys,
+            users=self.users,
+            leases=self.leases,
+            tasks=self.tasks,
+        )
+
     def _exchange(self) -> Exchange:
         return Exchange(
             identities=self.identities,
             possession=self.possession,
             active=self.active,
             standing=self.standing,
-            tasks=self.tasks,
+            delegations=self.delegations,
             permits=self._permits(),
             issuer=self.issuer,
             follower=self.follower,
@@ -275,6 +288,7 @@ class Broker(Rooms):
             follower=self.follower,
             leases=self.leases,
             tasks=self.tasks,
+            active=self.active,
             stuck=self.stuck_work,
             clock=self.clock,
         )

@@ -46,6 +46,7 @@ class TaskRecord(_Answer, frozen=True):
     ends: int
     path: tuple[str, ...]
     resources: tuple[str, ...] | None = None
+    user: str | None = None
 
 
 class TaskPage(_Answer, frozen=True):
@@ -313,6 +314,7 @@ class AuditRecord(_Answer, frozen=True, omit_defaults=True):
     workload: str | None = None
     operator: str | None = None
     instance: str | None = None
+    user: str | None = None
     task: str | None = None
     lease: str | None = None
     scope: str | None = None

@@ -252,7 +252,7 @@ class Leases:
         if not picture.epoch:
             raise Unavailable("nothing is known yet about what has been revoked", retry_after=1)
         reply = await self._store.run(self._list, [index, key(shard, "leases"), key(shard, "class")], [key(shard, ""), *which])
-        return [parse(entry, now=reply[0], picture=picture) for entry in zip(*[iter(reply[1:])] * 7, strict=True)]
+        return [parse(entry, now=reply[0], picture=picture) for entry in zip(*[iter(reply[1:])] * 8, strict=True)]
 
 
 _REFUSALS: dict[bytes, type[Exception]] = {b"task_closed": TaskClosed, b"ended": LeaseEnded, b"agent_ended": AgentEnded}

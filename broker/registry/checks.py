@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from broker.registry.overlaps import overlapping
-from broker.registry.records import Action, Content, ResourceType, Service, WorkloadSelector
+from broker.registry.records import Action, Content, ResourceType, Service, UserBinding, WorkloadSelector
 from broker.spiffe_id import is_spiffe_id
 from broker.toml_file import nearest
 from scopes.constraints import CONSTRAINTS
@@ -147,6 +147,20 @@ def _agents(content: Content) -> Iterator[str]:
                 yield f"{where}.tasks: no task type {task!r}{nearest(task, content.tasks)}"
         if agent.default_task is not None and agent.default_task not in agent.tasks:
             yield f"{where}.default_task: {agent.default_task!r} is not one of its tasks"
+        for other in agent.delegates_to:
+            if other not in content.agents:
+                yield f"{where}.delegates_to: no agent {other!r}{nearest(other, content.agents)}"
+        yield from _users(agent.users, f"{where}.users")
+
+
+def _users(bindings: tuple[UserBinding, ...], where: str) -> Iterator[str]:
+    issuers = Counter(binding.issuer for binding in bindings)
+    for issuer, number in issuers.items():
+        if number > 1:
+            yield f"{where}: names {issuer!r} twice; one entry has all its clients"
+    for binding in bindings:
+        if not binding.clients or "" in binding.clients:
+            yield f"{where}: {binding.issuer!r} needs clients, by name: what was issued to others is none of the agent's"
 
 
 def _overlaps(content: Content) -> Iterator[str]:

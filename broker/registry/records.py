@@ -164,6 +164,13 @@ class TaskType(_Record, frozen=True):
     limits_per_agent: Limits = Limits()
 
 
+class UserBinding(_Record, frozen=True):
+    """For whose users an agent may act: those of the trust `issuer` whose token was issued to one of the `clients`."""
+
+    issuer: str
+    clients: tuple[str, ...]
+
+
 class AgentRecord(_Record, frozen=True):
     """An agent as reviewed; without owner, purpose, environment and end date it is only declared."""
 
@@ -174,6 +181,8 @@ class AgentRecord(_Record, frozen=True):
     keys: tuple[dict[str, Any], ...] = ()
     tasks: tuple[str, ...] = ()
     default_task: str | None = None
+    users: tuple[UserBinding, ...] = ()
+    delegates_to: tuple[str, ...] = ()
     ends: datetime.date | None = None
     review_by: datetime.date | None = None
     limits: Limits = Limits()

@@ -19,6 +19,30 @@ def changed(old: str, new: str) -> str:
     ("old", "new", "problem"),
     [
         pytest.param(
+            "[agents.bot]",
+            '[agents.bot]\ndelegates_to = ["bto"]',
+            "agents.bot.delegates_to: no agent 'bto' (did you mean 'bot'?)",
+            id="an unknown agent to delegate to",
+        ),
+        pytest.param(
+            "[agents.bot]",
+            '[agents.bot]\nusers = [{ issuer = "corp", clients = [] }]',
+            "agents.bot.users: 'corp' needs clients, by name: what was issued to others is none of the agent's",
+            id="users of no client (TRAPS 13)",
+        ),
+        pytest.param(
+            "[agents.bot]",
+            '[agents.bot]\nusers = [{ issuer = "corp", clients = ["portal", ""] }]',
+            "agents.bot.users: 'corp' needs clients, by name: what was issued to others is none of the agent's",
+            id="users of a client without a name",
+        ),
+        pytest.param(
+            "[agents.bot]",
+            '[agents.bot]\nusers = [{ issuer = "corp", clients = ["a"] }, { issuer = "corp", clients = ["b"] }]',
+            "agents.bot.users: names 'corp' twice; one entry has all its clients",
+            id="users of one provider twice",
+        ),
+        pytest.param(
             '"crm:queue/**#read"',
             '"crn:queue/**#read"',
             "tasks.summarise.scopes: 'crn:queue/**#read': no service 'crn' (did you mean 'crm'?)",
