@@ -11,7 +11,6 @@ import pytest_asyncio
 
 from broker.audit import Record
 from broker.errors import AccessDenied, AlreadyUsed, Expired, InvalidRequest, NotFound, Revoked, Unavailable
-from broker.feed.follower import MAX_AGE
 from broker.registry.registry import Registry
 from broker.store import feed_key
 from scopes import jose
@@ -196,7 +195,7 @@ async def test_a_token_without_a_lease_has_no_uses(world: World, name: str) -> N
 
 async def test_a_worker_that_knows_nothing_fresh_counts_nothing(world: World, impatient: None) -> None:
     issued = await world.issue(ONCE)
-    world.clock.advance(MAX_AGE + 500)
+    world.clock.advance(1_500)
     await check_refused(world, Unavailable, issued, OTHER)
     world.follow()
     assert await consume(world, issued, ONE) == issued.lease_id

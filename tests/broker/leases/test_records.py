@@ -187,7 +187,7 @@ def test_what_a_tree_is_exposed_to_ends_what_would_not_have_been_given_after_it(
 
 
 def test_a_class_reads_back_as_it_was_written_and_has_its_name_from_what_it_says():
-    made = [DecisionClass.read(entry(level=level)[6].decode()) for level in ("read", "draft", "read")]
-    assert made[0].text == entry()[6].decode()
+    made = [DecisionClass.read(entry(level=level)[7].decode()) for level in ("read", "draft", "read")]
+    assert made[0].text == entry()[7].decode()
     assert made[0].id == made[2].id != made[1].id
     assert len(made[0].id) == 22
