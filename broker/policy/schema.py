@@ -1,5 +1,7 @@
 """The Cedar schema of a registry: every action of the catalogue by name, in the group of its level."""
 
+import re
+
 from broker.policy.facts import action_name
 from broker.registry.registry import Registry
 from scopes.levels import LEVELS
@@ -50,6 +52,12 @@ type TokenContext = {
   recent_refusals: Long,
 };
 """
+
+ATTRIBUTES = frozenset(re.findall(r"(\w+)\??: ", _ENTITIES))
+"""Every attribute that there is."""
+
+RECORDS = ("task", "user")
+"""Those that are records themselves."""
 
 _OPERATIONS = """\
 // What operators, services and agents do with the broker itself.
