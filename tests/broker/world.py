@@ -12,7 +12,7 @@ import redis.asyncio
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from broker import app, keys, policy, private_key_file, settings
+from broker import app, policy, private_key_file, settings
 from broker.app import Broker, Stores
 from broker.callers import Caller
 from broker.exchange import TokenRequest
@@ -29,6 +29,7 @@ from scopes import proof as proofs
 from scopes.clock import Instant, SystemClock
 from scopes.keys import SigningKey
 from scopes.scope import Scope
+from tests.broker import key_files
 from tests.scopes.tokens import new_key
 
 ISSUER = "http://127.0.0.1:8750"
@@ -253,11 +254,10 @@ def proven(workload: str) -> Workload:
 
 
 def write_files(folder: Path, *, registry: str = REGISTRY) -> None:
-    """Write everything a broker is configured with; files that are there stay."""
+    """Write everything a broker is configured with; files that are there stay. Its keys are those of `key_files`."""
     (folder / "registry").mkdir(parents=True, exist_ok=True)
     (folder / "policies").mkdir(exist_ok=True)
-    keys.create(folder / "keys")
-    development.create(folder / "keys" / "development")
+    key_files.write(folder)
     operators = "".join(_operator(folder, name, role) for name, role in (("admin", "admin"), ("watcher", "auditor")))
     (folder / "registry" / "all.toml").write_text(registry + operators)
     starter = Path(policy.__file__).parent / "starter"
@@ -269,6 +269,6 @@ def write_files(folder: Path, *, registry: str = REGISTRY) -> None:
 
 
 def _operator(folder: Path, name: str, role: str) -> str:
-    public: Mapping[str, Any] = private_key_file.create(folder / f"{name}.jwk").public_jwk
+    public: Mapping[str, Any] = private_key_file.read(folder / f"{name}.jwk").public_jwk
     key = ", ".join(f"{member} = {json.dumps(public[member])}" for member in ("kty", "crv", "x", "y"))
     return f'\n[operators.{name}]\nroles = ["{role}"]\nkeys = [{{ {key} }}]\n'
