@@ -43,14 +43,19 @@ AGENT_KEY = new_key()
 """The key that tokens of these tests are bound to, where they are bound."""
 
 OFFSET = "test:clock:offset"
+HELD = "test:clock:held"
 CLOCK = f"""
 local function now()
+  local held = redis.call('GET', '{HELD}')
+  if held then
+    return tonumber(held)
+  end
   local time = redis.call('TIME')
   local offset = tonumber(redis.call('GET', '{OFFSET}') or '0')
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000) + offset
 end
 """
-"""The scripts' clock with an offset that the test moves (`DESIGN.md` 3.22)."""
+"""The scripts' clock with an offset that the test moves, or a moment at which the test holds it (`DESIGN.md` 3.22)."""
 
 REGISTRY = """
 [services.crm]
@@ -117,14 +122,25 @@ class MovedClock:
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
         self._offset = 0
+        self._held: Instant | None = None
 
     def now(self) -> Instant:
-        real = SystemClock().now()
+        real = self._held or SystemClock().now()
         return Instant(real.wall + self._offset, real.boot + self._offset)
 
     def advance(self, milliseconds: int) -> None:
         self._offset += milliseconds
+        self._show()
+
+    def hold(self) -> None:
+        """Stand still but for what the test adds, for tests that go to the last moment of something."""
+        self._held = SystemClock().now()
+        self._show()
+
+    def _show(self) -> None:
         self._client.set(OFFSET, self._offset)
+        if self._held is not None:
+            self._client.set(HELD, self.now().wall)
 
 
 class Backend(NamedTuple):
