@@ -18,19 +18,20 @@ from broker.audit import Audit, Record
 from broker.errors import BrokerError
 from broker.feed.event import GRACE, NewEvent
 from broker.feed.follower import Follower
-from broker.feed.log import Log
+from broker.feed.log import Committed, Log
 from broker.leases import DecisionClass, Leases, LiveClass
-from broker.policy import Facts
-from broker.policy.facts import UNNAMED
+from broker.policy import Decision, Facts
+from broker.policy.facts import TTLS, UNNAMED, band
 from broker.registry import ceiling
-from broker.registry.registry import Entry, Registry
+from broker.registry.registry import Agent, Entry, Registry
+from broker.standing import end_of_last_day
 from broker.store import Store, key
 from broker.store.shards import SHARDS
 from scopes import ulid
 from scopes.clock import Clock
 from scopes.scope import Resource, Scope
 
-PAGE = 200
+PAGE = 100
 """How many classes are decided between two looks at whether something else came into force: some hundredths of a second."""
 
 CLAIM = 5_000
@@ -64,15 +65,16 @@ class Redecision:
 
     async def decide_again(self) -> None:
         """End what the configuration in force would not give any more; raise `Unavailable`, and go on the next time."""
-        standpoint, rules = self._follower.standpoint(), self._active.rules
+        standpoint, rules, activated = self._follower.standpoint(), self._active.rules, self._follower.activated
         mark = f"{standpoint.picture.epoch} {rules.activation}"
-        if rules.activation != standpoint.configuration or mark == self._done:
+        if activated is None or not rules.activation == activated.id == standpoint.configuration or mark == self._done:
             return
+        place = Committed(activated.epoch, activated.seq)
         waiting = await self._undecided(mark)
         # Each worker begins elsewhere, so that they share the shards.
         random.shuffle(waiting)
         for shard in waiting:
-            await self._decide_shard(shard, rules, mark)
+            await self._decide_shard(shard, rules, place, mark)
         left = len(await self._undecided(mark))
         metrics.UNDECIDED.set(left)
         self._done = mark if not left else ""
@@ -83,20 +85,28 @@ class Redecision:
         metrics.UNDECIDED.set(len(undecided))
         return undecided
 
-    async def _decide_shard(self, shard: int, rules: Rules, mark: str) -> None:
+    async def _decide_shard(self, shard: int, rules: Rules, place: Committed, mark: str) -> None:
         claim = key(shard, "deciding")
         if await self._store.call("SET", claim, self._worker, "NX", "PX", CLAIM) is None:
             return
+        # Whoever put it into force may have come to its end before: what was decided before it comes in no more after this.
+        await self._leases.raise_floor(shard, *place)
+        if await self._decide_classes(shard, rules, mark):
+            await self._store.call("SET", key(shard, "decided"), mark)
+        await self._store.call("DEL", claim)
+
+    async def _decide_classes(self, shard: int, rules: Rules, mark: str) -> bool:
+        """Decide the live classes of a shard; tell whether that was all of it, and not overtaken by other rules."""
         after, count = 0, 1
-        # The latest to expire first: what expires meanwhile moves nothing that was not read yet.
+        # The latest to expire first: what expires meanwhile moves nothing that was not read yet. What is given meanwhile, and
+        # moves to the front, these rules gave.
         while after < count:
             count, found = await self._leases.live_classes(shard, after=after, most=PAGE)
             if self._active.rules is not rules:
-                return
+                return False
             await self._end(await asyncio.to_thread(_refused, found, rules), rules, mark)
             after += PAGE
-        await self._store.call("SET", key(shard, "decided"), mark)
-        await self._store.call("DEL", claim)
+        return True
 
     async def _end(self, refused: Sequence[tuple[LiveClass, _Verdict]], rules: Rules, mark: str) -> None:
         if not refused:
@@ -109,13 +119,14 @@ class Redecision:
 
 
 def _refused(found: Sequence[LiveClass], rules: Rules) -> list[tuple[LiveClass, _Verdict]]:
-    judged = ((live, _judge(live.decision_class, rules)) for live in found)
+    judged = ((live, _judge(live, rules)) for live in found)
     return [(live, verdict) for live, verdict in judged if verdict.reason]
 
 
-def _judge(decided: DecisionClass, rules: Rules) -> _Verdict:
+def _judge(live: LiveClass, rules: Rules) -> _Verdict:
+    decided = live.decision_class
     facts = msgspec.json.decode(decided.facts, type=Facts)
-    if not _is_inside(decided, facts, rules.registry):
+    if not _is_agents(live, facts, rules.registry) or not _is_inside(decided, facts, rules.registry):
         return _Verdict(NO_LONGER_GIVEN)
     moment = rules.policy.moment()
     if facts.user == UNNAMED and rules.policy.folder.kept.user_ids:
@@ -125,7 +136,15 @@ def _judge(decided: DecisionClass, rules: Rules) -> _Verdict:
         decision = rules.policy.judge(msgspec.structs.replace(facts, record=record), moment)
         if not decision.allowed:
             return _Verdict(decision.reason, decision.policies)
+        if not _says_what_ends_it(decided, decision, rules):
+            return _Verdict(NO_LONGER_GIVEN, decision.policies)
     return _Verdict()
+
+
+def _says_what_ends_it(decided: DecisionClass, decision: Decision, rules: Rules) -> bool:
+    """Tell whether the tokens say themselves what they do not survive: else its event would not reach them, or came before."""
+    on_taint, labels = rules.policy.ends_on(decision)
+    return decided.ends_on_taint >= on_taint and set(decided.ends_on_labels) >= set(labels)
 
 
 def _records(facts: Facts, rules: Rules) -> Iterator[str]:
@@ -135,17 +154,22 @@ def _records(facts: Facts, rules: Rules) -> Iterator[str]:
         yield from (record for record in sorted(rules.policy.folder.records) if record.startswith(f"{facts.record}/"))
 
 
+def _is_agents(live: LiveClass, facts: Facts, registry: Registry) -> bool:
+    """Tell whether the agent is still there, runs such tasks, and will until the last of these leases has expired."""
+    record = registry.content.agents.get(facts.agent)
+    if record is None or record.missing or facts.task_type not in record.tasks:
+        return False
+    return live.expires <= end_of_last_day(Agent(facts.agent, record))
+
+
 def _is_inside(decided: DecisionClass, facts: Facts, registry: Registry) -> bool:
-    """Tell whether the catalogue, the agent and the ceiling still are what they were for this class, or wider."""
+    """Tell whether the catalogue and the ceiling still are what they were for this class, or wider."""
     service, type, action = facts.place
     try:
         entry = registry.entry(Scope(Resource(service, type, ("-",)), action))
     except BrokerError:
         return False
-    agent = registry.content.agents.get(facts.agent)
-    if agent is None or agent.missing or facts.task_type not in agent.tasks or not _is_same(decided, facts, entry):
-        return False
-    return all(
+    return _is_same(decided, facts, entry) and all(
         _allows(task_type, patterns, facts, (registry, entry))
         for task_type, patterns in zip(decided.types, decided.patterns, strict=True)
     )
@@ -157,8 +181,11 @@ def _is_same(decided: DecisionClass, facts: Facts, entry: Entry) -> bool:
     return (
         (action.level, entry.service.audience) == (decided.level, decided.audience)
         and action.staleness >= decided.max_staleness
-        and decided.untrusted >= resource_type.untrusted
+        and decided.single_use >= action.single_use
+        and facts.ttl <= band(action.max_ttl, TTLS, beyond=TTLS[-1])
         and resource_type.fields.keys() >= set(facts.fields)
+        and decided.untrusted >= resource_type.untrusted
+        and (action.level != "read" or resource_type.classes_of(facts.fields) <= set(facts.labels))
     )
 
 

@@ -120,7 +120,11 @@ class Leases:
 
     async def raise_floors(self, epoch: str, seq: int) -> None:
         """Write no lease any more that was decided before this place of the log; raise `Unavailable` if that is not certain."""
-        await asyncio.gather(*(self._store.run(self._floor, [key(shard, "floor")], [epoch, seq]) for shard in range(SHARDS)))
+        await asyncio.gather(*(self.raise_floor(shard, epoch, seq) for shard in range(SHARDS)))
+
+    async def raise_floor(self, shard: int, epoch: str, seq: int) -> None:
+        """Write no lease of a shard any more that was decided before this place of the log; otherwise as `raise_floors`."""
+        await self._store.run(self._floor, [key(shard, "floor")], [epoch, seq])
 
     async def end(self, ids: Iterable[str], how: Ended) -> int:
         """Mark leases as ended and return how many still were live; unknown ids change nothing."""

@@ -1,7 +1,6 @@
 """Reads a folder of Cedar policies, all of them valid against the registry's schema, or none."""
 
 import hashlib
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,8 +18,6 @@ from broker.toml_file import text_of
 
 SHADOW = "shadow"
 """The annotation of a policy that is asked and not obeyed, so that its effect is known before it has one."""
-
-_ATTRIBUTE = re.compile(r'"attr":"(\w+)"')
 
 
 class PolicyFolder(NamedTuple):
@@ -82,7 +79,6 @@ def parse(texts: Mapping[str, str], registry: Registry, *, where: str) -> Policy
 
 def _folder(ids: tuple[str, ...], version: str, texts: Mapping[str, str]) -> PolicyFolder:
     policies = _parsed(texts)
-    written = msgspec.json.encode(policies).decode()
     shadow = frozenset(policy["annotations"]["id"] for policy in policies if SHADOW in policy["annotations"])
     return PolicyFolder(
         ids=ids,
@@ -92,7 +88,7 @@ def _folder(ids: tuple[str, ...], version: str, texts: Mapping[str, str]) -> Pol
         tried=Slices(policies) if shadow else None,
         shadow=shadow,
         records=frozenset(_records_in(policies)),
-        reads=frozenset(_ATTRIBUTE.findall(written)),
+        reads=frozenset(_attributes_in([policy["conditions"] for policy in policies])),
     )
 
 
@@ -129,6 +125,19 @@ def _records_in(part: Any) -> Iterator[str]:
     if isinstance(part, list):
         for member in part:
             yield from _records_in(member)
+
+
+def _attributes_in(part: Any) -> Iterator[str]:
+    """Yield the attributes that are looked at, wherever in what Cedar parsed: by name, or in a whole that is compared."""
+    if isinstance(part, Mapping):
+        if isinstance(part.get("attr"), str):
+            yield part["attr"]
+        if isinstance(part.get("Record"), Mapping):
+            yield from part["Record"]
+        part = list(part.values())
+    if isinstance(part, list):
+        for member in part:
+            yield from _attributes_in(member)
 
 
 def _validate(where: str, whole: str, registry: Registry) -> None:

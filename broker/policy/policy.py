@@ -1,5 +1,6 @@
 """The second lock: Cedar decides inside the ceiling, at request time, default deny, `forbid` wins (`DESIGN.md` 3.2)."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import cedarpy
@@ -19,6 +20,9 @@ MAX_REMEMBERED = 10_000
 """How many answers are remembered. A policy is a function of what it sees, so the same question has the same answer."""
 
 _REFUSED = ("forbidden", "not_permitted")
+
+_TAINT = "(taint)"
+"""What outsiders wrote, where it stands beside the names of classes of data; no class is called so."""
 
 
 class _Answer(NamedTuple):
@@ -69,18 +73,23 @@ class Policy:
 
     def ends_on(self, decision: Decision) -> tuple[bool, tuple[str, ...]]:
         """Tell what an answer does not survive: the taint of the task's tree, and which classes of data it may yet read."""
-        facts, reads = decision.facts, self._folder.reads
-        on_taint = "tainted" in reads and not facts.tainted and not self._still(facts, tainted=True)
-        return on_taint, self._fatal_labels(facts) if self._folder.reads_labels else ()
+        facts, seen = decision.facts, self._folder.reads
+        yet = [_TAINT] if "tainted" in seen and not facts.tainted else []
+        yet += sorted(self._registry.data_classes.difference(facts.labels)) if self._folder.reads_labels else []
+        fatal = [name for name in yet if not self._survives(decision, [name])]
+        harmless = [name for name in yet if name not in fatal]
+        # Where none of these alone is too much and all together are, it is not known which of them: so each of them is.
+        if len(harmless) > 1 and not self._survives(decision, harmless):
+            fatal = yet
+        return _TAINT in fatal, tuple(name for name in fatal if name != _TAINT)
 
-    def _fatal_labels(self, facts: Facts) -> tuple[str, ...]:
-        others = tuple(sorted(self._registry.data_classes.difference(facts.labels)))
-        fatal = tuple(label for label in others if not self._still(facts, labels=_with(facts, label)))
-        # Where no class alone is too much and all together are, it is not known which of them: so each of them is.
-        return others if not fatal and not self._still(facts, labels=_with(facts, *others)) else fatal
-
-    def _still(self, facts: Facts, **changes: Any) -> bool:
-        return self.judge(msgspec.structs.replace(facts, **changes), self.moment()).allowed
+    def _survives(self, decision: Decision, names: Sequence[str]) -> bool:
+        """Tell whether the answer would be the same yes, at the same moment, had the task's tree read all of these as well."""
+        assert decision.seen is not None
+        facts, moment = decision.facts, decision.seen.moment
+        labels = tuple(sorted({*facts.labels, *names} - {_TAINT}))
+        exposed = msgspec.structs.replace(facts, tainted=facts.tainted or _TAINT in names, labels=labels)
+        return self.judge(exposed, moment).allowed
 
     def check_operation(self, principal: Uid, action: str, resource: Uid, attributes: dict[str, Any]) -> Decision:
         """Decide on an operation on the broker itself; raise `AccessDenied` unless it is allowed."""
@@ -121,10 +130,6 @@ class Policy:
 
     def _answer(self, facts: Facts, moment: Moment, slices: Slices) -> _Answer:
         return _ask(entities.of_token(facts, moment, self._registry), slices)
-
-
-def _with(facts: Facts, *labels: str) -> tuple[str, ...]:
-    return tuple(sorted({*facts.labels, *labels}))
 
 
 def _ask(asked: Asked, slices: Slices) -> _Answer:
