@@ -8,7 +8,7 @@ from broker.policy import Decision, Permit, PolicyRefusal, Question
 from broker.quotas import quotas_of
 from broker.refusals import Refusals
 from broker.registry import ceiling
-from broker.tasks import Exposure, Exposures
+from broker.tasks import Exposure, Exposures, Told
 
 
 class Permits:
@@ -37,8 +37,8 @@ class Permits:
         decision = rules.policy.decide(question._replace(exposure=known | gained, recent_refusals=refusals))
         if not decision.allowed:
             raise PolicyRefusal(decision, question.scope)
-        audiences = rules.audiences_of_exposure(task, gained)
-        await self._exposures.expose(task, gained, standpoint.picture, scope=str(question.scope), audiences=audiences)
+        told = Told(rules.audiences_of_exposure(task, gained), rules.activation)
+        await self._exposures.expose(task, gained, standpoint.picture, scope=str(question.scope), told=told)
         return decision
 
 

@@ -152,7 +152,7 @@ class Leases:
         await asyncio.gather(*(self.raise_floor(shard, epoch, seq) for shard in range(SHARDS)))
 
     async def raise_floor(self, shard: int, epoch: str, seq: int) -> None:
-        """Do so in one shard."""
+        """Write no lease of a shard any more that was decided before this place of the log; otherwise as `raise_floors`."""
         await self._store.run(self._floor, [key(shard, "floor")], [epoch, seq])
 
     async def end(self, ids: Iterable[str], how: Ended) -> int:
