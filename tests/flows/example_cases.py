@@ -11,7 +11,6 @@ from broker.errors import AccessDenied, BrokerError
 from broker.policy import Policy, PolicyFolder, Question
 from broker.policy.facts import facts_of
 from broker.registry import ceiling, files
-from broker.registry.records import Content
 from broker.registry.registry import Registry
 from broker.tasks import Exposure, Task
 from broker.workload import Workload
@@ -71,7 +70,7 @@ class Answer(NamedTuple):
 
 
 class Example(NamedTuple):
-    """One example, as it lies in its folder; the registry may be changed, as somebody might who is in a hurry."""
+    """One example, as it lies in its folder."""
 
     registry: Registry
     policies: PolicyFolder
@@ -82,8 +81,8 @@ class Example(NamedTuple):
         registry = files.load(FOLDER / name / "registry")
         return cls(registry, policy.load(FOLDER / name / "policies", registry), cases_of(FOLDER / name / "policies"))
 
-    def changed(self, name: str, content: Content) -> "Example":
-        registry = Registry(content)
+    def on(self, name: str, registry: Registry) -> "Example":
+        """Put the policies on another registry."""
         return self._replace(registry=registry, policies=policy.load(FOLDER / name / "policies", registry))
 
     def answer(self, case: Case) -> Answer:
