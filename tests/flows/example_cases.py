@@ -149,4 +149,3 @@ def cases_of(folder: Path) -> tuple[Case, ...]:
     """Read all `*.toml` of a folder of policies."""
     tables = [(path, table) for path in sorted(folder.glob("*.toml")) for table in toml_file.read(path)["case"]]
     return tuple(toml_file.convert(table, Case, where=f"{path.name}: {table.get('name')}") for path, table in tables)
-

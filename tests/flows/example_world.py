@@ -9,6 +9,7 @@ import msgspec
 
 from broker import private_key_file
 from broker.issuer import Issued
+from broker.policy import Moment
 from broker.settings import SpiffeTrust, Trust
 from broker.tasks import Task
 from scopes import claims as token_claims
@@ -37,8 +38,9 @@ class ExampleWorld(World):
         self.advance(self._until("Monday", 12))
 
     async def live_until(self, day: str, hour: int) -> None:
-        """Let it be the next such hour of another day."""
-        await self.live_for(self._until(day, hour))
+        """Let it be the next such hour, unless it is such an hour now."""
+        if self.broker.active.rules.policy.moment() != Moment(hour, DAYS.index(day) + 1):
+            await self.live_for(self._until(day, hour))
 
     async def live_for(self, milliseconds: int) -> None:
         """Let the time go by, and what is over by then be ended, as the scheduler would."""

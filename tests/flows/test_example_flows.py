@@ -9,6 +9,7 @@ import pytest
 from broker.callers import Caller
 from broker.errors import AccessDenied, BrokerError, InvalidGrant, LimitReached
 from broker.registry import ceiling
+from broker.selector import ReductionSelector
 from scopes import InvalidScope
 from scopes.scope import Scope
 from tests.broker.recorded import recorded
@@ -230,9 +231,9 @@ async def test_operations_is_reduced_to_reading_by_one_word_of_an_operator(opene
     world, release = opened("operations"), "deployer:release/shop/2027-1"
     task = await world.begin("ops-bot", "recommend")
     pause = await world.ask(task, f"{release}#pause")
-    await world.broker.reduction.reduce("agent", "ops-bot", "read-only", "an incident", ADMIN)
+    await world.broker.reduction.reduce(ReductionSelector(agent="ops-bot"), "read-only", "an incident", ADMIN)
     assert not world.honours(pause)
-    assert (await refused(world, task, f"{release}#recommend"))[0] == "read_only"
+    assert (await refused(world, task, f"{release}#recommend"))[0] == "reduced"
     assert world.honours(await world.ask(task, f"{release}#read"))
 
 

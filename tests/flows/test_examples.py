@@ -1,16 +1,19 @@
 """The worked examples: each loads, its cases are answered as they say, and its page says the same."""
 
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from broker import policy
+from broker import app, policy, settings
+from broker.registry import ceiling
 from broker.registry.records import Content
 from broker.registry.registry import Registry
 from scopes.scope import Scope
+from tests.broker.world import write_files
 from tests.docs.pages import DOCS, anchors, links, page, rows, section
 from tests.flows.example_cases import FOLDER, NAMES, Answer, Case, Example
 
@@ -112,6 +115,16 @@ def test_the_starter_policies_stand_unchanged_beside_one_file_of_its_own(name: s
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_beside_what_init_writes_it_is_a_whole_configuration(tmp_path: Path, name: str) -> None:
+    write_files(tmp_path, registry="")
+    for part in ("registry", "policies"):
+        shutil.copytree(FOLDER / name / part, tmp_path / part, dirs_exist_ok=True)
+    configuration = app.configure(settings.load(tmp_path / "broker.toml", environment={}))
+    assert configuration.registry.content.services == EXAMPLES[name].registry.content.services
+    assert configuration.policies.ids == EXAMPLES[name].policies.ids
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_every_policy_of_its_own_decides_something_that_is_shown(name: str) -> None:
     """A line that changes no answer is a line that nobody can review."""
     example = EXAMPLES[name]
@@ -157,12 +170,13 @@ def test_what_is_granted_is_granted_to_no_other_agent_of_the_example(name: str, 
 @pytest.mark.parametrize(("name", "case"), GRANTED, ids=named)
 def test_what_is_granted_is_granted_with_no_field_more(name: str, case: Case) -> None:
     """TRAPS 14: a list of fields that is stored and enforced nowhere."""
-    example, scope = EXAMPLES[name], Scope.parse(case.scope)
-    ceiling = [pattern for pattern in example.registry.patterns(type_of(name, case)) if pattern.matches(scope)]
-    beyond = set(example.registry.entry(scope).resource_type.fields) - {field for each in ceiling for field in each.fields or ()}
+    registry, scope = EXAMPLES[name].registry, Scope.parse(case.scope)
+    patterns = [pattern for pattern in registry.patterns(type_of(name, case)) if pattern.matches(scope)]
+    entry = registry.entry(scope)
+    beyond = ceiling.beyond_patterns(tuple(entry.resource_type.fields), patterns, entry)
     for field in beyond:
         wider = scope._replace(fields=tuple(sorted({*(scope.fields or ()), field})))
-        assert example.answer(case.but(scope=str(wider))).reason == "outside_fields"
+        assert EXAMPLES[name].answer(case.but(scope=str(wider))).reason == "outside_fields"
 
 
 @pytest.mark.parametrize(("name", "row"), [(name, row) for name in NAMES for row in too_wide(name)], ids=named)
