@@ -34,9 +34,11 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     workload: str | None = None
     operator: str | None = None
     instance: str | None = None
+    user: str | None = None
     task: str | None = None
     lease: str | None = None
     scope: str | None = None
+    use: str | None = None
     reason: str | None = None
     policies: tuple[str, ...] = ()
     policy_version: str | None = None

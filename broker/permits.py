@@ -1,6 +1,7 @@
 """From a question to a permit: the ceiling first, policy second; what the task is given to read is committed before that."""
 
 from broker.active import Rules
+from broker.enforceable import Enforceable
 from broker.errors import AccessDenied
 from broker.feed.follower import Standpoint
 from broker.policy import Decision, Permit, PolicyRefusal, Question
@@ -13,14 +14,16 @@ from broker.tasks import Exposure, Exposures
 class Permits:
     """Decides on questions for tokens. `max_ttl` is the longest life of any token, in seconds."""
 
-    def __init__(self, *, exposures: Exposures, refusals: Refusals, max_ttl: int) -> None:
+    def __init__(self, *, exposures: Exposures, refusals: Refusals, enforceable: Enforceable, max_ttl: int) -> None:
         self._exposures = exposures
+        self._enforceable = enforceable
         self._refusals = refusals
         self._max_ttl = max_ttl
 
     async def permit(self, rules: Rules, question: Question, standpoint: Standpoint) -> Permit:
         """Return what may be issued; raise `AccessDenied` where the ceiling or a policy says no, `Unavailable`."""
         patterns = _check_ceiling(rules, question)
+        await self._enforceable.check(question.scope, question.entry, question.confirmation)
         question = question._replace(ttl=min(question.ttl, self._max_ttl))
         decision = await self._decide(rules, question, standpoint)
         quotas = quotas_of(question, standpoint.picture.epoch, rules.registry)
@@ -47,7 +50,6 @@ def _check_ceiling(rules: Rules, question: Question) -> tuple[tuple[str, ...], .
     patterns = tuple(ceiling.check(scope, task_type, entry, rules.registry) for task_type in task.types)
     if not task.allows(scope):
         raise AccessDenied(f"the task did not declare {scope.resource}", reason="outside_declaration")
-    ceiling.check_enforceable(entry)
     return patterns
 
 

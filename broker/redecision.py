@@ -158,6 +158,7 @@ def _is_same(decided: DecisionClass, facts: Facts, entry: Entry) -> bool:
         (action.level, entry.service.audience) == (decided.level, decided.audience)
         and action.staleness >= decided.max_staleness
         and decided.untrusted >= resource_type.untrusted
+        and (action.is_single_use, action.max_uses) == (decided.single_use, decided.max_uses)
         and resource_type.fields.keys() >= set(facts.fields)
     )
 

@@ -13,7 +13,7 @@ import msgspec
 from broker import spiffe_id, toml_file, trusted_issuers
 from broker.errors import ConfigurationError
 from broker.identity.development import DEVELOPMENT_DOMAIN
-from broker.trusted_issuers import OidcTrust
+from broker.trusted_issuers import OidcTrust, UserTrust
 from scopes.client_certificate import TrustedProxy
 from scopes.errors import InvalidDocument
 
@@ -64,10 +64,11 @@ class KeyStore(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Trust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whose word on identity is believed."""
+    """Whose word on identity is believed: about workloads, and by `users` about people."""
 
     spiffe: tuple[SpiffeTrust, ...] = ()
     oidc: tuple[OidcTrust, ...] = ()
+    users: tuple[UserTrust, ...] = ()
     proxy: tuple[ProxyTrust, ...] = ()
 
 
@@ -173,7 +174,10 @@ def _problems(settings: Settings) -> Iterator[str]:
     yield from _trust(settings)
     yield from _proxies(settings)
     yield from trusted_issuers.problems_of(
-        settings.trust.oidc, domains=[source.trust_domain for source in settings.trust.spiffe]
+        settings.trust.oidc,
+        settings.trust.users,
+        domains=[source.trust_domain for source in settings.trust.spiffe],
+        issuer=settings.issuer,
     )
     if 0 < settings.key_lifetime < _SHORTEST_KEY_LIFE:
         yield f"key_lifetime: at least {_SHORTEST_KEY_LIFE} seconds, or 0 to rotate by hand only"

@@ -27,6 +27,14 @@ class Committed(NamedTuple):
     seq: int
 
 
+class Life(NamedTuple):
+    """The epoch that the store is in, the life of the server that it belongs to, and the number of its last event."""
+
+    epoch: str
+    run_id: str
+    seq: int
+
+
 class OwnPlace(NamedTuple):
     """Where what this worker committed stands, and the id of the event there, where that is known."""
 
@@ -68,6 +76,11 @@ class Log:
         """Return the events that follow a number, with their numbers, at most so many; later ones where the log was trimmed."""
         entries = await self._store.call("XRANGE", feed_key("log"), f"({after}-0", "+", "COUNT", most)
         return [(int(id.partition(b"-")[0]), msgspec.json.decode(fields[3], type=NewEvent)) for id, fields in entries]
+
+    async def life(self) -> Life:
+        """Return what the store itself says of its life; without an epoch, all of it is empty."""
+        id, run_id, seq = await self._store.call("HMGET", feed_key("epoch"), "id", "run_id", "seq")
+        return Life(id.decode(), run_id.decode(), int(seq)) if id is not None else Life("", "", -1)
 
     async def append(self, epoch: str, events: Sequence[NewEvent]) -> Committed:
         """Commit all the events in one atomic step; raise `Unavailable` where that is not certain.

@@ -59,7 +59,7 @@ action "configuration:activate" appliesTo { principal: [Operator], resource: [Fl
 action "keys:list", "keys:rotate" appliesTo { principal: [Operator], resource: [Fleet] };
 action "task:show", "task:end" appliesTo { principal: [Agent, Operator], resource: [Task] };
 action "feed:follow" appliesTo { principal: [Service, Operator], resource: [Feed] };
-action "token:introspect" appliesTo { principal: [Service], resource: [Tokens] };
+action "token:introspect", "token:consume" appliesTo { principal: [Service], resource: [Tokens] };
 """
 
 

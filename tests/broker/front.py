@@ -15,7 +15,8 @@ from tests.broker.world import BOT, CRM_WORKLOAD, ISSUER, OTHER, World, fake_bac
 from tests.scopes.tokens import compact, new_key
 
 STRANGER = "spiffe://development.test/agent/nobody"
-WORKLOADS = {"bot": BOT, "other": OTHER, "crm": CRM_WORKLOAD, "stranger": STRANGER}
+HELPER = "spiffe://development.test/agent/helper"
+WORKLOADS = {"bot": BOT, "other": OTHER, "crm": CRM_WORKLOAD, "stranger": STRANGER, "helper": HELPER}
 OPERATORS = ("admin", "watcher", "olga")
 """Operators by name; their roles are admin, auditor and operator."""
 

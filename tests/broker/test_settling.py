@@ -31,6 +31,7 @@ def settling(world: World, pause) -> Settling:
         follower=broker.follower,
         leases=broker.leases,
         tasks=broker.tasks,
+        active=broker.active,
         stuck=broker.stuck_work,
         clock=world.clock,
         pause=pause,

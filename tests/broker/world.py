@@ -72,7 +72,7 @@ untrusted    = true
 fields       = { text = [] }
 
 [services.crm.resources.message.actions]
-read = { level = "read", max_ttl = 300 }
+read = { level = "read",    max_ttl = 300 }
 
 [services.kb]
 audience    = "https://kb.test"

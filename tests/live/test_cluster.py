@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from broker.errors import AlreadyUsed
+from broker.leases import NewUse
 from broker.store import key, shard_of
 from broker.store.command import FEED
 from broker.tasks import Declaration
@@ -45,6 +47,20 @@ async def test_tokens_are_issued_and_revoked_through_a_cluster(cluster: RedisClu
         assert sum(bool(server.call("DBSIZE")) for server in cluster.masters) > 1
         await site.broker.scheduler.forget()
         await site.until(lambda: site.broker.watch.problem() == "")
+
+
+async def test_uses_are_counted_through_a_cluster(cluster: RedisCluster, tmp_path: Path) -> None:
+    """The count is in the agent's slot, and the life that it is compared with in the feed's."""
+    async with opened(tmp_path / "broker", cluster.url) as site:
+        use = NewUse((await site.issue()).lease_id, "one", 1, 0, b"{}")
+        for _ in range(2):
+            await site.broker.leases.consume(use)
+        with pytest.raises(AlreadyUsed):
+            await site.broker.leases.consume(use._replace(id="another"))
+        standpoint = site.broker.follower.standpoint()
+        life = await site.broker.log.life()
+        assert life == (site.epoch, standpoint.run_id, standpoint.picture.seq)
+        assert life.run_id == site.broker.stores.shared.run_id
 
 
 @pytest.mark.parametrize("whose", ["feed", "agent"])

@@ -19,6 +19,30 @@ def changed(old: str, new: str) -> str:
     ("old", "new", "problem"),
     [
         pytest.param(
+            "[agents.bot]",
+            '[agents.bot]\ndelegates_to = ["bto"]',
+            "agents.bot.delegates_to: no agent 'bto' (did you mean 'bot'?)",
+            id="an unknown agent to delegate to",
+        ),
+        pytest.param(
+            "[agents.bot]",
+            '[agents.bot]\nusers = [{ issuer = "corp", clients = [] }]',
+            "agents.bot.users: 'corp' needs clients, by name: what was issued to others is none of the agent's",
+            id="users of no client (TRAPS 13)",
+        ),
+        pytest.param(
+            "[agents.bot]",
+            '[agents.bot]\nusers = [{ issuer = "corp", clients = ["portal", ""] }]',
+            "agents.bot.users: 'corp' needs clients, by name: what was issued to others is none of the agent's",
+            id="users of a client without a name",
+        ),
+        pytest.param(
+            "[agents.bot]",
+            '[agents.bot]\nusers = [{ issuer = "corp", clients = ["a"] }, { issuer = "corp", clients = ["b"] }]',
+            "agents.bot.users: names 'corp' twice; one entry has all its clients",
+            id="users of one provider twice",
+        ),
+        pytest.param(
             '"crm:queue/**#read"',
             '"crn:queue/**#read"',
             "tasks.summarise.scopes: 'crn:queue/**#read': no service 'crn' (did you mean 'crm'?)",
@@ -91,6 +115,19 @@ def changed(old: str, new: str) -> str:
             "max_ttl = 3601",
             "services.crm.resources.ticket.actions.reply.max_ttl: is above 3600 seconds",
             id="a life above an hour",
+        ),
+        pytest.param(
+            "max_ttl = 60",
+            "max_ttl = 60, single_use = true, max_uses = 1",
+            "services.crm.resources.ticket.actions.reply: "
+            "single_use and max_uses say the same thing twice; leave one out (single use is max_uses = 1)",
+            id="uses counted in two ways",
+        ),
+        pytest.param(
+            'environment = "prod"',
+            'environment = "prod"\nenforces = ["proof", "single-use"]',
+            "services.crm.enforces: no constraint 'single-use' (did you mean 'single_use'?)",
+            id="an unknown constraint that a service is said to enforce",
         ),
         pytest.param(
             "[services.crm.resources.queue.actions]",
