@@ -4,13 +4,19 @@ import typer
 
 from broker import settings as settings_file
 from broker.cli import output, refusals, trying
+from broker.cli.explanation import explain
 from broker.cli.options import DEFAULT_CONFIG, AsJson, Config
+from broker.cli.simulation import simulate
 from broker.cli.trying import Policies, RegistryFolder
 from broker.policy import schema_of
 from broker.policy.cases import Result
 from broker.registry import files
 
 app = typer.Typer(no_args_is_help=True, add_completion=False)
+
+
+app.command()(explain)
+app.command()(simulate)
 
 
 @app.callback()

@@ -299,7 +299,10 @@ class ConfigurationRecord(_Answer, frozen=True):
 
 
 class AuditRecord(_Answer, frozen=True, omit_defaults=True):
-    """One audit record. `time` is milliseconds; `said` is what somebody wrote, and not to be believed."""
+    """One audit record. `time` is milliseconds; `said` is what somebody wrote, and not to be believed.
+
+    `seen` are the facts that policies saw, with the moment; `shadow` those in shadow mode that would have turned the answer.
+    """
 
     cursor: str
     time: int
@@ -309,6 +312,7 @@ class AuditRecord(_Answer, frozen=True, omit_defaults=True):
     workload: str | None = None
     operator: str | None = None
     instance: str | None = None
+    user: str | None = None
     task: str | None = None
     lease: str | None = None
     scope: str | None = None
@@ -320,6 +324,8 @@ class AuditRecord(_Answer, frozen=True, omit_defaults=True):
     position: int | None = None
     selector: str | None = None
     said: str | None = None
+    shadow: tuple[str, ...] = ()
+    seen: dict[str, Any] | None = None
 
 
 class AuditPage(_Answer, frozen=True):

@@ -62,12 +62,11 @@ def run(cases: list[Case], trials: Trials) -> list[Result]:
     results: list[Result] = []
     problems: list[str] = []
     for case in cases:
-        try:
-            problems += _unknown_policies(case, trials)
+        found = [*trials.problems(case), *_unknown_policies(case, trials)]
+        problems += [f"case {case.name!r}: {problem}" for problem in found]
+        if not found:
             verdict = trials.verdict(case)
             results.append(Result(case, verdict, tuple(_strays(case, verdict))))
-        except ConfigurationError as error:
-            problems += [f"case {case.name!r}: {problem}" for problem in error.problems]
     if problems:
         raise ConfigurationError(problems)
     return results
@@ -105,11 +104,7 @@ def _contradictions(cases: list[Case]) -> Iterator[str]:
 
 def _unknown_policies(case: Case, trials: Trials) -> list[str]:
     known = trials.folder.ids
-    return [
-        f"case {case.name!r}: there is no policy {id!r}{toml_file.nearest(id, known)}"
-        for id in case.policies or ()
-        if id not in known
-    ]
+    return [f"there is no policy {id!r}{toml_file.nearest(id, known)}" for id in case.policies or () if id not in known]
 
 
 def _strays(case: Case, verdict: Verdict) -> Iterator[str]:

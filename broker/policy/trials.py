@@ -29,6 +29,7 @@ from scopes.scope import Scope
 MONDAY = datetime.datetime(2027, 1, 4, 12, tzinfo=datetime.UTC)
 """When a request is made that does not say when: on a Monday at noon, so that nobody's office is closed."""
 
+Proof = Literal["none", "dpop", "mtls"]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 
 _CONFIRMATIONS = {"none": None, "dpop": Confirmation(jkt="-"), "mtls": Confirmation(x5t_s256="-")}
@@ -45,7 +46,7 @@ class Trial(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     scope: str
     task: str = ""
     within: tuple[str, ...] = ()
-    proof: Literal["none", "dpop", "mtls"] = "dpop"
+    proof: Proof = "dpop"
     at: Annotated[datetime.datetime, msgspec.Meta(tz=True)] = MONDAY
     ttl: Positive | None = None
     age: Count = 0
@@ -88,12 +89,20 @@ class Trials:
     def __init__(self, folder: PolicyFolder, registry: Registry, *, max_ttl: int) -> None:
         self.folder = folder
         self.registry = registry
-        self._max_ttl = max_ttl
+        self.max_ttl = max_ttl
         self._clock = _Stopped()
         self.policy = Policy(folder, registry, clock=self._clock)
 
     def verdict(self, trial: Trial) -> Verdict:
         """Return the answer; raise `ConfigurationError` for a request that names what is not there."""
+        verdict = self.decide(trial)
+        if verdict.decision is None or not verdict.allowed:
+            return verdict
+        on_taint, on_labels = self.policy.ends_on(verdict.decision)
+        return verdict._replace(ends_on_taint=on_taint, ends_on_labels=on_labels)
+
+    def decide(self, trial: Trial) -> Verdict:
+        """Return the answer as `verdict` does, without what it ends on."""
         question = self.question(trial)
         if question.agent.record.missing:
             lacking = ", ".join(question.agent.record.missing)
@@ -103,10 +112,14 @@ class Trials:
         except AccessDenied as error:
             return Verdict(error.reason, error.policies, str(error))
         self._clock.wall = _milliseconds(trial.at)
-        known = question.exposure
-        decision = self.policy.decide(asking.as_read(asking.bounded(question, max_ttl=self._max_ttl), known))
-        ends = self.policy.ends_on(decision) if decision.allowed else (False, ())
-        return Verdict(decision.reason, decision.policies, "", decision, *ends)
+        decision = self.policy.decide(asking.as_read(asking.bounded(question, max_ttl=self.max_ttl), question.exposure))
+        return Verdict(decision.reason, decision.policies, "", decision)
+
+    def problems(self, trial: Trial) -> list[str]:
+        """Say what is odd about a request that somebody has written: a misspelt name would look like a policy that works."""
+        known = self.registry.data_classes | self.registry.content.data_classes.keys()
+        found = [*_unknown(trial, self.registry), *_not_there("class of data", trial.labels, known)]
+        return found + ["groups are those of a user, and there is no user"] * bool(trial.groups and not trial.user)
 
     def question(self, trial: Trial) -> Question:
         """Return what is asked; raise `ConfigurationError` with everything that it names and is not there."""
@@ -147,14 +160,10 @@ def _milliseconds(at: datetime.datetime) -> int:
 
 
 def _unknown(trial: Trial, registry: Registry) -> Iterator[str]:
-    """Yield what a request names and is not there: a misspelt name would be refused, and look like a policy that works."""
     content = registry.content
     yield from _not_there("agent", [trial.agent], content.agents)
     if trial.agent in content.agents:
         yield from _not_there("task type", [*trial.within, _type(trial, content.agents[trial.agent])], content.tasks)
-    yield from _not_there("class of data", trial.labels, registry.data_classes | content.data_classes.keys())
-    if trial.groups and not trial.user:
-        yield "groups are those of a user, and there is no user"
     try:
         scope = Scope.parse(trial.scope)
         ceiling.resolve_fields(scope, registry.entry(scope))
