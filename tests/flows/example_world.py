@@ -15,8 +15,10 @@ from broker.tasks import Task
 from scopes import claims as token_claims
 from scopes import jose, revocations
 from scopes.claims import TOKEN_TYPE
+from scopes.constraints import CONSTRAINTS
 from scopes.keys import TOKEN_ALGORITHMS, KeySet
 from scopes.revocations import Picture, revocable
+from tests.broker.acknowledging import acknowledge
 from tests.broker.world import ISSUER, Backend, World
 from tests.flows.example_cases import FOLDER
 
@@ -78,10 +80,16 @@ class ExampleWorld(World):
 
     async def ask(self, task: Task, scope: str, **asked: object) -> Issued:
         """Ask for a token for the task, as its agent does, bound to a key unless said otherwise; all is heard of it."""
+        await self.verify_everywhere()
         try:
             return await self.issue(scope, workload=task.workload, task=task.id, **({"bound": True} | asked))
         finally:
             self.follow()
+
+    async def verify_everywhere(self) -> None:
+        """Have a verifier of every service say that it enforces all that there is: what nobody enforces is not given."""
+        for service in self.registry.content.services.values():
+            await acknowledge(self, aud=service.audience, enforces=CONSTRAINTS)
 
     def honours(self, issued: Issued) -> bool:
         """Tell whether the service that the token names would honour it, with all that it has been told."""

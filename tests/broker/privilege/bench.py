@@ -51,5 +51,7 @@ class Bench:
 
     def _told(self, failing: Case, seed: str) -> str:
         registry = registry_text(failing, agent="support-bot", workload=BOT)
-        history = "\n".join(map(str, failing.opened)) + "\n" + "\n".join(f"{ask.task} {ask.text} {ask}" for ask in failing.asked)
+        history = (
+            "\n".join(map(str, failing.opened)) + "\n" + "\n".join(f"{ask.task} {ask.text} {ask}" for ask in failing.asked)
+        )
         return f"seed {seed!r}: {self._problem(failing)}\n{registry}\n{policies_text(failing)}\n{history}"
