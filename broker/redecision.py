@@ -18,12 +18,13 @@ from broker.audit import Audit, Record
 from broker.errors import BrokerError
 from broker.feed.event import GRACE, NewEvent
 from broker.feed.follower import Follower
-from broker.feed.log import Log
+from broker.feed.log import Committed, Log
 from broker.leases import DecisionClass, Leases, LiveClass
 from broker.policy import Facts
-from broker.policy.facts import UNNAMED
+from broker.policy.facts import TTLS, UNNAMED, band
 from broker.registry import ceiling
-from broker.registry.registry import Entry, Registry
+from broker.registry.registry import Agent, Entry, Registry
+from broker.standing import end_of_last_day
 from broker.store import Store, key
 from broker.store.shards import SHARDS
 from scopes import ulid
@@ -31,7 +32,13 @@ from scopes.clock import Clock
 from scopes.scope import Resource, Scope
 
 PAGE = 200
-"""How many classes are decided between two looks at whether something else came into force: some hundredths of a second."""
+"""How many classes are read at once, between two looks at whether something else came into force."""
+
+SHARDS_AT_ONCE = 8
+"""In how many shards one worker decides at a time, so that it seldom waits for the store."""
+
+STEP = 20
+"""How many classes are decided before others have their turn: about a millisecond, unless policies are many and new."""
 
 CLAIM = 5_000
 """The milliseconds for which one worker decides in a shard; a worker that died is replaced then."""
@@ -64,18 +71,20 @@ class Redecision:
 
     async def decide_again(self) -> None:
         """End what the configuration in force would not give any more; raise `Unavailable`, and go on the next time."""
-        standpoint, rules = self._follower.standpoint(), self._active.rules
+        activated, standpoint, rules = self._follower.activated, self._follower.standpoint(), self._active.rules
         mark = f"{standpoint.picture.epoch} {rules.activation}"
-        if rules.activation != standpoint.configuration or mark == self._done:
+        if activated is None or not rules.activation == activated.id == standpoint.configuration or mark == self._done:
             return
-        waiting = await self._undecided(mark)
-        # Each worker begins elsewhere, so that they share the shards.
-        random.shuffle(waiting)
-        for shard in waiting:
-            await self._decide_shard(shard, rules, mark)
-        left = len(await self._undecided(mark))
-        metrics.UNDECIDED.set(left)
-        self._done = mark if not left else ""
+        place, tried = Committed(activated.epoch, activated.seq), set[int]()
+        while left := await self._undecided(mark):
+            # Each worker begins elsewhere, so that they share the shards; what another is at is left to it.
+            untried = [shard for shard in left if shard not in tried]
+            if not untried or self._active.rules is not rules:
+                return
+            next_ones = random.sample(untried, min(SHARDS_AT_ONCE, len(untried)))
+            await asyncio.gather(*(self._decide_shard(shard, rules, mark, place=place) for shard in next_ones))
+            tried.update(next_ones)
+        self._done = mark
 
     async def _undecided(self, mark: str) -> list[int]:
         marks = await asyncio.gather(*(self._store.call("GET", key(shard, "decided")) for shard in range(SHARDS)))
@@ -83,20 +92,31 @@ class Redecision:
         metrics.UNDECIDED.set(len(undecided))
         return undecided
 
-    async def _decide_shard(self, shard: int, rules: Rules, mark: str) -> None:
+    async def _decide_shard(self, shard: int, rules: Rules, mark: str, *, place: Committed) -> None:
         claim = key(shard, "deciding")
         if await self._store.call("SET", claim, self._worker, "NX", "PX", CLAIM) is None:
             return
+        # First, for what was decided before the change must not be written behind the back of whoever reads the classes.
+        await self._leases.raise_floor(shard, *place)
+        if await self._decide_pages(shard, rules, mark):
+            await self._store.call("SET", key(shard, "decided"), mark)
+        await self._store.call("DEL", claim)
+
+    async def _decide_pages(self, shard: int, rules: Rules, mark: str) -> bool:
+        """Decide the classes of a shard, page by page; tell whether all were, and nothing else came into force meanwhile."""
         after, count = 0, 1
-        # The latest to expire first: what expires meanwhile moves nothing that was not read yet.
+        # The latest to expire first: what expires meanwhile moves nothing that was not read yet. What is given meanwhile, and
+        # moves to the front, these rules gave.
         while after < count:
             count, found = await self._leases.live_classes(shard, after=after, most=PAGE)
-            if self._active.rules is not rules:
-                return
-            await self._end(await asyncio.to_thread(_refused, found, rules), rules, mark)
+            for first in range(0, len(found), STEP):
+                if self._active.rules is not rules:
+                    return False
+                await self._end(_refused(found[first : first + STEP], rules), rules, mark)
+                # Not in a thread: that would have the worker's other requests wait for the interpreter, five times as long.
+                await asyncio.sleep(0)
             after += PAGE
-        await self._store.call("SET", key(shard, "decided"), mark)
-        await self._store.call("DEL", claim)
+        return True
 
     async def _end(self, refused: Sequence[tuple[LiveClass, _Verdict]], rules: Rules, mark: str) -> None:
         if not refused:
@@ -109,23 +129,33 @@ class Redecision:
 
 
 def _refused(found: Sequence[LiveClass], rules: Rules) -> list[tuple[LiveClass, _Verdict]]:
-    judged = ((live, _judge(live.decision_class, rules)) for live in found)
+    judged = ((live, _judge(live, rules)) for live in found)
     return [(live, verdict) for live, verdict in judged if verdict.reason]
 
 
-def _judge(decided: DecisionClass, rules: Rules) -> _Verdict:
+def _judge(live: LiveClass, rules: Rules) -> _Verdict:
+    decided = live.decision_class
     facts = msgspec.json.decode(decided.facts, type=Facts)
-    if not _is_inside(decided, facts, rules.registry):
+    if not _is_agents(live, facts, rules.registry) or not _is_inside(decided, facts, rules.registry):
         return _Verdict(NO_LONGER_GIVEN)
     moment = rules.policy.moment()
     if facts.user == UNNAMED and rules.policy.folder.kept.user_ids:
         # Policies look at who it is now, and the class does not say.
         return _Verdict(NO_LONGER_GIVEN)
     for record in _records(facts, rules):
-        decision = rules.policy.judge(msgspec.structs.replace(facts, record=record), moment)
-        if not decision.allowed:
-            return _Verdict(decision.reason, decision.policies)
+        about = msgspec.structs.replace(facts, record=record)
+        answer = rules.policy.answer(about, moment)
+        if not answer.allowed:
+            return _Verdict(answer.reason, answer.policies)
+        if not _says_what_ends_it(decided, rules.policy.ends_of(about, moment)):
+            return _Verdict(NO_LONGER_GIVEN)
     return _Verdict()
+
+
+def _says_what_ends_it(decided: DecisionClass, ends: tuple[bool, tuple[str, ...]]) -> bool:
+    """Tell whether its tokens say all that ends them by the rules in force: what they do not say would not end them."""
+    on_taint, on_labels = ends
+    return decided.ends_on_taint >= on_taint and set(decided.ends_on_labels).issuperset(on_labels)
 
 
 def _records(facts: Facts, rules: Rules) -> Iterator[str]:
@@ -135,17 +165,22 @@ def _records(facts: Facts, rules: Rules) -> Iterator[str]:
         yield from (record for record in sorted(rules.policy.folder.records) if record.startswith(f"{facts.record}/"))
 
 
+def _is_agents(live: LiveClass, facts: Facts, registry: Registry) -> bool:
+    """Tell whether the agent is still there, runs such tasks, and will until the last of these leases has expired."""
+    record = registry.content.agents.get(facts.agent)
+    if record is None or record.missing or facts.task_type not in record.tasks:
+        return False
+    return live.expires <= end_of_last_day(Agent(facts.agent, record))
+
+
 def _is_inside(decided: DecisionClass, facts: Facts, registry: Registry) -> bool:
-    """Tell whether the catalogue, the agent and the ceiling still are what they were for this class, or wider."""
+    """Tell whether the catalogue and the ceiling still are what they were for this class, or wider."""
     service, type, action = facts.place
     try:
         entry = registry.entry(Scope(Resource(service, type, ("-",)), action))
     except BrokerError:
         return False
-    agent = registry.content.agents.get(facts.agent)
-    if agent is None or agent.missing or facts.task_type not in agent.tasks or not _is_same(decided, facts, entry):
-        return False
-    return all(
+    return _is_same(decided, facts, entry) and all(
         _allows(task_type, patterns, facts, (registry, entry))
         for task_type, patterns in zip(decided.types, decided.patterns, strict=True)
     )
@@ -157,9 +192,11 @@ def _is_same(decided: DecisionClass, facts: Facts, entry: Entry) -> bool:
     return (
         (action.level, entry.service.audience) == (decided.level, decided.audience)
         and action.staleness >= decided.max_staleness
-        and decided.untrusted >= resource_type.untrusted
         and (action.is_single_use, action.max_uses) == (decided.single_use, decided.max_uses)
+        and facts.ttl <= band(action.max_ttl, TTLS, beyond=TTLS[-1])
         and resource_type.fields.keys() >= set(facts.fields)
+        and decided.untrusted >= resource_type.untrusted
+        and (action.level != "read" or resource_type.classes_of(facts.fields) <= set(facts.labels))
     )
 
 

@@ -21,6 +21,9 @@ DEFAULT_FILE = Path("broker.toml")
 CONFIG_VARIABLE = "BROKER_CONFIG"
 PREFIX = "BROKER_"
 
+MAX_TTL = 900
+"""The longest life of a token, in seconds, where the settings say nothing."""
+
 # Compared as text by everybody who verifies, so it has one spelling: nothing after the host and its port (RFC 8414 §2).
 _ISSUER = re.compile(r"(?P<scheme>https?)://(?P<host>[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
 _LISTEN = re.compile(r"(?P<host>[^\[\]:/\s]+|\[[0-9a-fA-F:.]+\]):(?P<port>[0-9]{1,5})")
@@ -91,7 +94,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     key_store: KeyStore | None = None
     trust: Trust = Trust()
     feed_access: Literal["workloads", "anyone"] | None = None
-    max_ttl: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 900
+    max_ttl: Annotated[int, msgspec.Meta(ge=1, le=3600)] = MAX_TTL
     tls_certificate: str | None = None
     tls_key: str | None = None
     folder: str = ""

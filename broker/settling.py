@@ -4,8 +4,10 @@ No token depends on it. What it makes right are lists and the counts that limits
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import NamedTuple
+
+import msgspec
 
 from broker.active import Active
 from broker.errors import Unavailable
@@ -13,6 +15,7 @@ from broker.feed.event import NewEvent
 from broker.feed.follower import Follower
 from broker.feed.log import Log
 from broker.leases import Leases, Mark, Settled
+from broker.policy import Facts
 from broker.store import shard_of
 from broker.store.shards import SHARDS
 from broker.stuck_work import StuckWork
@@ -30,8 +33,8 @@ LONGEST_REST = 0.05
 _WHAT = "marking ended leases"
 _EVENTS = 100
 _DUE = ("due",)
-# Events of these kinds name leases without a search, or end none.
-_NAMED = frozenset({"agent", "lease", "task", "taint"})
+# Events of these kinds name leases without a search, or whose leases to look at, or end none.
+_NAMED = frozenset({"agent", "class", "lease", "task", "taint"})
 _ENDS_NOTHING = frozenset({"label", "configuration", "lift"})
 
 Index = tuple[str, ...]
@@ -109,7 +112,9 @@ class Settling:
         if any(event.kind not in _NAMED for event in ending):
             return _everything()
         indexes: dict[int, set[Index]] = {}
-        for agent in self._and_delegates(event.value for event in ending if event.kind == "agent"):
+        agents = {event.value for event in ending if event.kind == "agent"}
+        agents |= await self._agents_of([event.value for event in ending if event.kind == "class"])
+        for agent in self._and_delegates(agents):
             indexes.setdefault(shard_of(agent), set()).add(("agent", agent, epoch))
         leases = [event.value for event in ending if event.kind == "lease"]
         roots = [event.value.partition(" ")[0] for event in ending if event.kind in ("task", "taint")]
@@ -128,6 +133,11 @@ class Settling:
         known = await self._leases.known(leases, self._follower.standpoint().picture)
         found = await asyncio.gather(*(self._tasks.delegated_by(lease.id, lease.record.task) for lease in known))
         return [task for tasks in found for task in tasks]
+
+    async def _agents_of(self, classes: Sequence[str]) -> set[str]:
+        """Return whose leases are of these decision classes: a class that is not kept any more has none that live."""
+        known = await self._leases.classes(classes)
+        return {msgspec.json.decode(decided.facts, type=Facts).agent for decided in known}
 
     async def _go_through(self, shard: int, indexes: set[Index]) -> bool:
         """Settle the indexes of a shard; tell whether it is done, and not another's by now, or stuck."""

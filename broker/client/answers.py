@@ -304,7 +304,10 @@ class ConfigurationRecord(_Answer, frozen=True):
 
 
 class AuditRecord(_Answer, frozen=True, omit_defaults=True):
-    """One audit record. `time` is milliseconds; `said` is what somebody wrote, and not to be believed."""
+    """One audit record. `time` is milliseconds; `said` is what somebody wrote, and not to be believed.
+
+    `seen` are the facts that policies saw, with the moment; `shadow` those in shadow mode that would have turned the answer.
+    """
 
     cursor: str
     time: int
@@ -327,6 +330,8 @@ class AuditRecord(_Answer, frozen=True, omit_defaults=True):
     position: int | None = None
     selector: str | None = None
     said: str | None = None
+    shadow: tuple[str, ...] = ()
+    seen: dict[str, Any] | None = None
 
 
 class AuditPage(_Answer, frozen=True):

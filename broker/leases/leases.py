@@ -149,7 +149,11 @@ class Leases:
 
     async def raise_floors(self, epoch: str, seq: int) -> None:
         """Write no lease any more that was decided before this place of the log; raise `Unavailable` if that is not certain."""
-        await asyncio.gather(*(self._store.run(self._floor, [key(shard, "floor")], [epoch, seq]) for shard in range(SHARDS)))
+        await asyncio.gather(*(self.raise_floor(shard, epoch, seq) for shard in range(SHARDS)))
+
+    async def raise_floor(self, shard: int, epoch: str, seq: int) -> None:
+        """Write no lease of a shard any more that was decided before this place of the log; otherwise as `raise_floors`."""
+        await self._store.run(self._floor, [key(shard, "floor")], [epoch, seq])
 
     async def end(self, ids: Iterable[str], how: Ended) -> int:
         """Mark leases as ended and return how many still were live; unknown ids change nothing."""
@@ -233,6 +237,13 @@ class Leases:
         count, *reply = await self._store.run(self._live_classes, keys, [after, most])
         found = zip(*[iter(reply)] * 3, strict=True)
         return count, [LiveClass(id.decode(), int(ends), DecisionClass.read(text.decode())) for id, ends, text in found]
+
+    async def classes(self, ids: Sequence[str]) -> list[DecisionClass]:
+        """Return those of the decision classes that are still kept, in whatever shards they are."""
+        if not ids:
+            return []
+        found = await asyncio.gather(*(self._store.call("HMGET", key(shard, "class"), *ids) for shard in range(SHARDS)))
+        return [DecisionClass.read(text.decode()) for texts in found for text in texts if text is not None]
 
     async def count_live(self, epoch: str, agent: str | None = None) -> int:
         """Return how many leases have not expired, of one agent in one epoch or of all."""

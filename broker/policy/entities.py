@@ -1,8 +1,9 @@
 """Writes a question as Cedar takes it: principal, action, resource, the entities they are, and the context."""
 
+from collections.abc import Set
 from typing import Any, NamedTuple
 
-from broker.policy.facts import Facts, Moment, sensitive
+from broker.policy.facts import UNNAMED, Facts, Moment, sensitive
 from broker.registry.records import AgentRecord
 from broker.registry.registry import Entry, Registry
 from broker.workload import PRIVATE_KEY
@@ -13,7 +14,7 @@ Uid = tuple[str, str]
 
 
 class Asked(NamedTuple):
-    """A question as Cedar takes it."""
+    """A question as Cedar takes it. `is_for_token` where nothing but a policy can name the agent that asks."""
 
     principal: Uid
     action: Uid
@@ -21,20 +22,33 @@ class Asked(NamedTuple):
     entities: list[dict[str, Any]]
     context: dict[str, Any]
     groups: tuple[str, ...] = ()
+    is_for_token: bool = False
+
+    def unnamed(self) -> "Asked":
+        """Return the question as any agent with the same attributes asks it: the same, for policies that name no agent."""
+        if not self.is_for_token:
+            return self
+        nobody = self.principal[0], UNNAMED
+        principal, *others = self.entities
+        return self._replace(principal=nobody, entities=[{**principal, "uid": uid(nobody)}, *others])
 
 
-def of_token(facts: Facts, moment: Moment, registry: Registry) -> Asked:
-    """Ask for a token. The catalogue and the agent have to know what the facts name."""
+def of_token(facts: Facts, moment: Moment, registry: Registry, *, reads: Set[str]) -> Asked:
+    """Ask for a token, with what policies read and nothing else: so that many questions are one.
+
+    The catalogue and the agent have to know what the facts name.
+    """
     service, type, action = facts.place
     entry = registry.entry(Scope(Resource(service, type, ("-",)), action))
     agent, named, record = ("Agent", facts.agent), ("Action", facts.action), ("Record", facts.record)
     level = entry.action.level
     entities = [
-        _entity(agent, _agent_attributes(facts, registry)),
+        _entity(agent, _read(_agent_attributes(facts, registry), reads)),
         _entity(named, {}, parents=[("Action", level)]),
-        _entity(record, _record_attributes(entry, type)),
+        _entity(record, _read(_record_attributes(entry, type), reads)),
     ]
-    return Asked(agent, named, record, entities, _context(facts, moment, entry, registry), (level,))
+    context = _read(_context(facts, moment, entry, registry), reads)
+    return Asked(agent, named, record, entities, context, (level,), is_for_token=True)
 
 
 def of_operation(principal: Uid, action: str, resource: Uid, *, attributes: dict[str, Any], registry: Registry) -> Asked:
@@ -47,6 +61,11 @@ def of_operation(principal: Uid, action: str, resource: Uid, *, attributes: dict
 def uid(entity: Uid) -> dict[str, str]:
     """Write the name of an entity."""
     return {"type": entity[0], "id": entity[1]}
+
+
+def _read(attributes: dict[str, Any], reads: Set[str]) -> dict[str, Any]:
+    known = ((name, value) for name, value in attributes.items() if name in reads)
+    return {name: _read(value, reads) if isinstance(value, dict) else value for name, value in known}
 
 
 def _context(facts: Facts, moment: Moment, entry: Entry, registry: Registry) -> dict[str, Any]:

@@ -25,7 +25,7 @@ REFUSALS = (0, 1, 3, 10, 30, 100)
 """Bands of the number of refusals an agent heard lately. More than the last is as many."""
 
 UNNAMED = "*"
-"""A user whose name is not kept, because no policy looks at it; no user is called so."""
+"""A user or an agent whose name is left out, because no policy looks at it; nobody is called so."""
 
 
 class Facts(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,8 +12,8 @@ import msgspec
 
 from broker.errors import ConfigurationError
 from broker.policy.facts import Kept
-from broker.policy.schema import schema_of
-from broker.policy.slices import Parsed, Slices
+from broker.policy.schema import ATTRIBUTES, RECORDS, schema_of
+from broker.policy.slices import Parsed, Slices, entities_in
 from broker.registry.registry import Registry
 from broker.toml_file import text_of
 
@@ -82,7 +82,6 @@ def parse(texts: Mapping[str, str], registry: Registry, *, where: str) -> Policy
 
 def _folder(ids: tuple[str, ...], version: str, texts: Mapping[str, str]) -> PolicyFolder:
     policies = _parsed(texts)
-    written = msgspec.json.encode(policies).decode()
     shadow = frozenset(policy["annotations"]["id"] for policy in policies if SHADOW in policy["annotations"])
     return PolicyFolder(
         ids=ids,
@@ -91,8 +90,8 @@ def _folder(ids: tuple[str, ...], version: str, texts: Mapping[str, str]) -> Pol
         enforced=Slices([policy for policy in policies if policy["annotations"]["id"] not in shadow]),
         tried=Slices(policies) if shadow else None,
         shadow=shadow,
-        records=frozenset(_records_in(policies)),
-        reads=frozenset(_ATTRIBUTE.findall(written)),
+        records=frozenset(entities_in(policies, "Record")),
+        reads=_reads(policies),
     )
 
 
@@ -120,15 +119,26 @@ def _ids(where: str, text: str) -> list[str]:
     return [id for id in ids if id]
 
 
-def _records_in(part: Any) -> Iterator[str]:
-    """Yield the records that are named, wherever in what Cedar parsed: a record's id can be read in no other way."""
-    if isinstance(part, Mapping):
-        if part.get("type") == "Record" and isinstance(part.get("id"), str):
-            yield part["id"]
-        part = list(part.values())
+def _reads(policies: Sequence[Parsed]) -> frozenset[str]:
+    """Return the attributes that policies look at: all there are, where one looks at a record of them as a whole."""
+    if any(_takes_whole(policy["conditions"]) for policy in policies):
+        return ATTRIBUTES
+    return frozenset(_ATTRIBUTE.findall(msgspec.json.encode(policies).decode()))
+
+
+def _takes_whole(part: Any, *, is_looked_into: bool = False) -> bool:
+    """Tell whether the context, or a record in it, is used otherwise than by its attributes: compared, for instance."""
     if isinstance(part, list):
-        for member in part:
-            yield from _records_in(member)
+        return any(map(_takes_whole, part))
+    if not isinstance(part, Mapping):
+        return False
+    if "Record" in part:
+        return _takes_whole(list(part["Record"].values()))
+    is_record = part.get("Var") == "context" or part.get(".", {}).get("attr") in RECORDS
+    return (is_record and not is_looked_into) or any(
+        _takes_whole(member["left"], is_looked_into=True) if kind in (".", "has") else _takes_whole(member)
+        for kind, member in part.items()
+    )
 
 
 def _validate(where: str, whole: str, registry: Registry) -> None:

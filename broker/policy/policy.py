@@ -1,17 +1,17 @@
 """The second lock: Cedar decides inside the ceiling, at request time, default deny, `forbid` wins (`DESIGN.md` 3.2)."""
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
-import cedarpy
 import msgspec
 
 from broker.errors import AccessDenied
 from broker.policy import entities
 from broker.policy.decision import PROOFS, Decision, Question
-from broker.policy.entities import Asked, Uid, uid
+from broker.policy.entities import Uid
 from broker.policy.facts import Facts, Moment, Seen, facts_of
 from broker.policy.policies import PolicyFolder
-from broker.policy.slices import Slices
+from broker.policy.slices import Answer, Slices, keep
 from broker.registry.registry import Registry
 from scopes.clock import Clock
 
@@ -20,14 +20,8 @@ MAX_REMEMBERED = 10_000
 
 _REFUSED = ("forbidden", "not_permitted")
 
-
-class _Answer(NamedTuple):
-    reason: str
-    policies: tuple[str, ...]
-
-    @property
-    def allowed(self) -> bool:
-        return not self.reason and bool(self.policies)
+_TAINT = "(taint)"
+"""What outsiders wrote, where it stands beside the names of classes of data; no class is called so."""
 
 
 class Policy:
@@ -38,6 +32,7 @@ class Policy:
         self._registry = registry
         self._clock = clock
         self._remembered: dict[tuple[Facts, Moment], Decision] = {}
+        self._ends: dict[tuple[Facts, Moment], tuple[bool, tuple[str, ...]]] = {}
 
     @property
     def version(self) -> str:
@@ -60,38 +55,51 @@ class Policy:
     def judge(self, facts: Facts, moment: Moment) -> Decision:
         """Decide on facts. Whoever calls sees to it that the registry knows the agent and the action that they name."""
         known = self._remembered.get((facts, moment))
-        if known is None:
-            known = self._judged(facts, moment)
-            if len(self._remembered) >= MAX_REMEMBERED:
-                self._remembered.clear()
-            self._remembered[facts, moment] = known
-        return known
+        return (
+            known
+            if known is not None
+            else keep(self._remembered, (facts, moment), self._judged(facts, moment), most=MAX_REMEMBERED)
+        )
+
+    def answer(self, facts: Facts, moment: Moment) -> Answer:
+        """Say yes or no to facts, as `judge` does, without what would help and without remembering the facts."""
+        return self._answer(facts, moment, self._folder.enforced)
 
     def ends_on(self, decision: Decision) -> tuple[bool, tuple[str, ...]]:
         """Tell what an answer does not survive: the taint of the task's tree, and which classes of data it may yet read."""
-        facts, reads = decision.facts, self._folder.reads
-        on_taint = "tainted" in reads and not facts.tainted and not self._still(facts, tainted=True)
-        return on_taint, self._fatal_labels(facts) if self._folder.reads_labels else ()
+        facts, moment = decision.facts, self.moment()
+        known = self._ends.get((facts, moment))
+        return (
+            known if known is not None else keep(self._ends, (facts, moment), self.ends_of(facts, moment), most=MAX_REMEMBERED)
+        )
 
-    def _fatal_labels(self, facts: Facts) -> tuple[str, ...]:
-        others = tuple(sorted(self._registry.data_classes.difference(facts.labels)))
-        fatal = tuple(label for label in others if not self._still(facts, labels=_with(facts, label)))
-        # Where no class alone is too much and all together are, it is not known which of them: so each of them is.
-        return others if not fatal and not self._still(facts, labels=_with(facts, *others)) else fatal
+    def ends_of(self, facts: Facts, moment: Moment) -> tuple[bool, tuple[str, ...]]:
+        """Tell the same of facts that are allowed, without remembering it."""
+        yet = [_TAINT] if "tainted" in self._folder.reads and not facts.tainted else []
+        yet += sorted(self._registry.data_classes.difference(facts.labels)) if self._folder.reads_labels else []
+        fatal = [name for name in yet if not self._survives(facts, moment, [name])]
+        harmless = [name for name in yet if name not in fatal]
+        # Where none of these alone is too much and all together are, it is not known which of them: so each of them is.
+        if len(harmless) > 1 and not self._survives(facts, moment, harmless):
+            fatal = yet
+        return _TAINT in fatal, tuple(name for name in fatal if name != _TAINT)
 
-    def _still(self, facts: Facts, **changes: Any) -> bool:
-        return self.judge(msgspec.structs.replace(facts, **changes), self.moment()).allowed
+    def _survives(self, facts: Facts, moment: Moment, names: Sequence[str]) -> bool:
+        """Tell whether the answer would be the same yes, had the task's tree read all of these as well."""
+        labels = tuple(sorted({*facts.labels, *names} - {_TAINT}))
+        exposed = msgspec.structs.replace(facts, tainted=facts.tainted or _TAINT in names, labels=labels)
+        return self.answer(exposed, moment).allowed
 
     def check_operation(self, principal: Uid, action: str, resource: Uid, attributes: dict[str, Any]) -> Decision:
         """Decide on an operation on the broker itself; raise `AccessDenied` unless it is allowed."""
         asked = entities.of_operation(principal, action, resource, attributes=attributes, registry=self._registry)
-        reason, policies = _ask(asked, self._folder.enforced)
+        reason, policies = self._folder.enforced.ask(asked)
         if reason:
             raise AccessDenied(f"{principal[0].lower()} {principal[1]} may not {action}", reason=reason, policies=policies)
         return Decision(reason, policies, self.version)
 
     def _judged(self, facts: Facts, moment: Moment) -> Decision:
-        answer = self._answer(facts, moment, self._folder.enforced)
+        answer = self.answer(facts, moment)
         reason = self._what_would_help(facts, moment, answer.reason) if answer.reason in _REFUSED else answer.reason
         return Decision(reason, answer.policies, self.version, Seen(facts, *moment), self._shadow(facts, moment, answer))
 
@@ -99,8 +107,7 @@ class Policy:
         """Say what is missing where that is a proof, which the caller can send, or a person's yes."""
 
         def would_do(**changes: Any) -> bool:
-            other = msgspec.structs.replace(facts, **changes)
-            return self._answer(other, moment, self._folder.enforced).allowed
+            return self.answer(msgspec.structs.replace(facts, **changes), moment).allowed
 
         proofs = PROOFS if facts.proof == "none" and reason == "forbidden" else ()
         if any(would_do(proof=proof) for proof in proofs):
@@ -112,29 +119,12 @@ class Policy:
         # Of two things that are missing, the one that takes no person's time comes first.
         return "proof_required" if any(would_do(proof=proof, approved=True) for proof in proofs) else reason
 
-    def _shadow(self, facts: Facts, moment: Moment, answer: _Answer) -> tuple[str, ...]:
+    def _shadow(self, facts: Facts, moment: Moment, answer: Answer) -> tuple[str, ...]:
         """Name the policies in shadow mode that would have turned the answer."""
         if self._folder.tried is None:
             return ()
         other = self._answer(facts, moment, self._folder.tried)
         return tuple(id for id in other.policies if id in self._folder.shadow) if other.allowed != answer.allowed else ()
 
-    def _answer(self, facts: Facts, moment: Moment, slices: Slices) -> _Answer:
-        return _ask(entities.of_token(facts, moment, self._registry), slices)
-
-
-def _with(facts: Facts, *labels: str) -> tuple[str, ...]:
-    return tuple(sorted({*facts.labels, *labels}))
-
-
-def _ask(asked: Asked, slices: Slices) -> _Answer:
-    known, context = (msgspec.json.encode(part).decode() for part in (asked.entities, asked.context))
-    named = {"principal": uid(asked.principal), "action": uid(asked.action), "resource": uid(asked.resource)}
-    result = cedarpy.is_authorized({**named, "context": context}, slices.of(asked), known)
-    ids = result.diagnostics.id_annotations_by_reason
-    policies = tuple(sorted(ids[id] for id in result.diagnostics.reasons))
-    if result.diagnostics.errors:
-        return _Answer("policy_error", policies)
-    if result.allowed and policies:
-        return _Answer("", policies)
-    return _Answer("forbidden" if policies else "not_permitted", policies)
+    def _answer(self, facts: Facts, moment: Moment, slices: Slices) -> Answer:
+        return slices.ask(entities.of_token(facts, moment, self._registry, reads=self._folder.reads))

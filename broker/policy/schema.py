@@ -1,5 +1,7 @@
 """The Cedar schema of a registry: every action of the catalogue by name, in the group of its level."""
 
+import re
+
 from broker.policy.facts import action_name
 from broker.registry.registry import Registry
 from scopes.levels import LEVELS
@@ -51,6 +53,12 @@ type TokenContext = {
 };
 """
 
+ATTRIBUTES = frozenset(re.findall(r"(\w+)\??: ", _ENTITIES))
+"""Every attribute that there is."""
+
+RECORDS = ("task", "user")
+"""Those that are records themselves."""
+
 _OPERATIONS = """\
 // What operators, services and agents do with the broker itself.
 action "watch", "revoke", "reduce", "restore", "audit:read" appliesTo { principal: [Operator], resource: [Fleet] };
@@ -72,12 +80,16 @@ def schema_of(registry: Registry) -> str:
 
 
 def _catalogue(registry: Registry) -> str:
-    lines = ["// The catalogue."]
+    lines, used = ["// The catalogue."], set()
     for service_name, service in sorted(registry.content.services.items()):
         for type, resource in sorted(service.resources.items()):
             for action, entry in sorted(resource.actions.items()):
-                lines.append(
-                    f'action "{action_name(service_name, type, action)}" in ["{entry.level}"] '
-                    "appliesTo { principal: [Agent], resource: [Record], context: TokenContext };"
-                )
+                lines.append(_action(action_name(service_name, type, action), entry.level))
+                used.add(entry.level)
+    # A policy for a level is none that is misspelt where the catalogue has no action of that level yet.
+    lines += [_action(f"no {level}", level) for level in LEVELS if level not in used]
     return "\n".join(lines) + "\n"
+
+
+def _action(name: str, level: str) -> str:
+    return f'action "{name}" in ["{level}"] appliesTo {{ principal: [Agent], resource: [Record], context: TokenContext }};'

@@ -173,6 +173,14 @@ async def test_a_token_that_is_not_in_force_delegates_nothing(world: World) -> N
     await check_refused(world, InvalidRequest, scope=PART, subject=of_agent(expired), workload=HELPER)
 
 
+async def test_a_token_signed_with_a_key_that_was_revoked_delegates_nothing(world: World) -> None:
+    """TRAPS 6: its lease lives on, for that names no key."""
+    parent = await world.issue(WHOLE)
+    await world.revoke(key=world.broker.keys.token.kid)
+    world.follow()
+    await check_refused(world, InvalidRequest, scope=PART, subject=of_agent(parent), workload=HELPER)
+
+
 async def test_a_token_of_an_earlier_epoch_delegates_nothing(world: World) -> None:
     """`DESIGN.md` 3.7: it is void, though its lease and its task are still kept."""
     parent = await world.issue(WHOLE)

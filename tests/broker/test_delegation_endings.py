@@ -15,11 +15,12 @@ from broker.identity import Presented
 from broker.issuer import Issued
 from broker.lifecycle import Asked
 from broker.store import key, shard_of
+from broker.tasks import Declaration
 from broker.tasks.tasks import UNFINISHED_AFTER
-from tests.broker.delegating import HELPER, LAST, PART, TWIN, WHOLE, delegated, delegating_world, of_user
+from tests.broker.delegating import HELPER, LAST, PART, TWIN, WHOLE, delegated, delegating_world, of_agent, of_user
 from tests.broker.ended import is_ended, status_of, told
 from tests.broker.recorded import recorded
-from tests.broker.world import ADMIN, BOT, CRM, KB, Backend, World, neighbour_of
+from tests.broker.world import ADMIN, BOT, CRM, KB, Backend, World, neighbour_of, proven
 
 AGENT = Caller("Agent", "support-bot", BOT)
 
@@ -246,6 +247,34 @@ async def test_many_delegated_while_their_task_is_ended_on_two_workers(world: Wo
     assert all(is_ended(world, each) for each in issued)
     await end(world, parent.task_id)
     assert await world.broker.tasks.unclosed_tree(parent.task_id) == []
+
+
+@pytest.mark.parametrize("workload", [HELPER, TWIN])
+async def test_below_a_task_that_is_marked_as_ending_nothing_is_opened_or_issued(
+    world: World, neighbour: World, workload: str
+) -> None:
+    """`DESIGN.md` 3.20: also before its end is committed, and where whoever ends it has not come to the other shard yet."""
+    parent = await world.issue(WHOLE)
+    child = await delegated(world, parent, workload=workload)
+    behalf = await world.broker.delegations.behalf(
+        world.agent(workload),
+        proven(workload),
+        of_agent(parent),
+        registry=world.registry,
+        picture=world.broker.streams.picture,
+    )
+    await neighbour.broker.tasks._mark(parent.task_id, "completed")
+    with pytest.raises(InvalidGrant):
+        await world.issue(PART, task=child.task_id, workload=workload)
+    for declaration in (Declaration(type="summarise-ticket"), None):
+        with pytest.raises(InvalidGrant):
+            await delegated(world, parent, workload=workload, declaration=declaration)
+    before = await world.broker.tasks.children(parent.task_id)
+    with pytest.raises(InvalidGrant):
+        await world.broker.tasks.open(
+            world.agent(workload), workload, Declaration(type="summarise-ticket"), world.registry, behalf=behalf
+        )
+    assert await world.broker.tasks.children(parent.task_id) == before == [child.task_id]
 
 
 async def test_a_child_that_was_told_and_never_opened_hinders_no_end(world: World) -> None:

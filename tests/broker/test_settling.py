@@ -19,6 +19,13 @@ KB_SCOPE = "kb:article/1#read"
 pytestmark = pytest.mark.usefixtures("patient")
 
 
+@pytest.fixture(autouse=True)
+def restless(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody rest but in the test of just that."""
+    if "rests" not in request.node.name:
+        monkeypatch.setattr("broker.settling.REST", 0)
+
+
 def picture_of(world: World) -> Picture:
     return world.broker.streams.picture
 
@@ -213,6 +220,7 @@ async def test_a_worker_that_is_behind_another_does_not_begin_anew(world: World,
 
 async def test_a_shard_that_fails_is_stuck_and_stops_no_other(world: World, monkeypatch) -> None:
     first, second = sorted((BOTS, OTHERS))
+    world.clock.hold()
     await world.issue()
     await world.issue(KB_SCOPE, workload=OTHER, task=(await world.declare(workload=OTHER)).id)
     await world.revoke(all=True)
