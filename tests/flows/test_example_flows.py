@@ -86,7 +86,7 @@ def opened(tmp_path: Path, backend: Backend) -> Open:
 
 def is_plain(case: Case) -> bool:
     """Tell whether a case can be lived through in one request: nothing was read before it, and no person is part of it."""
-    return not (case.tainted or case.labels or case.approved or case.user or case.reductions or case.recent_refusals)
+    return not (case.tainted or case.labels or case.approved or case.reductions or case.recent_refusals)
 
 
 async def lived(world: ExampleWorld, case: Case) -> tuple[str, str, tuple[str, ...]]:
@@ -94,7 +94,7 @@ async def lived(world: ExampleWorld, case: Case) -> tuple[str, str, tuple[str, .
     await world.live_until(DAYS[case.at.weekday()], case.at.hour)
     default = world.registry.agent(case.agent).record.default_task or ""
     try:
-        task = await world.begin(case.agent, *case.within, case.task or default)
+        task = await world.begin(case.agent, *case.within, case.task or default, user=case.user, groups=case.groups)
         issued = await world.ask(task, case.scope, bound=case.proof == "dpop")
     except BrokerError as refusal:
         return "refused", refusal.reason, refusal.policies
@@ -272,6 +272,15 @@ async def test_health_wants_every_field_named(opened: Open) -> None:
     with pytest.raises(BrokerError) as caught:
         ceiling.resolve_fields(scope, world.registry.entry(scope))
     assert caught.value.code == "invalid_scope"
+
+
+async def test_people_reads_no_file_for_who_is_no_longer_of_the_people_team(opened: Open) -> None:
+    """What a token of the provider says of somebody's groups counts for the task it was shown for, and no other."""
+    world, leave = opened("people"), "hr:employee/e-118#read[leave]"
+    petra = await world.begin("people-bot", "answer-employee", user="corp:petra", groups=["people-team"])
+    assert world.honours(await world.ask(petra, leave))
+    moved = await world.begin("people-bot", "answer-employee", user="corp:petra", groups=["sales"])
+    assert await refused(world, moved, leave) == ("forbidden", ("files-are-for-the-people-team",))
 
 
 async def test_people_shortlists_nobody_once_an_application_was_read(opened: Open) -> None:

@@ -14,7 +14,7 @@ from broker.registry.records import Content
 from broker.registry.registry import Registry
 from scopes.scope import Scope
 from tests.broker.world import write_files
-from tests.docs.pages import DOCS, anchors, links, page, rows, section
+from tests.docs.pages import DOCS, anchors, links, marked, page, rows, section
 from tests.flows.example_cases import FOLDER, NAMES, Answer, Case, Example
 
 STARTER = {path.name: path.read_text() for path in (Path(policy.__file__).parent / "starter").glob("*.cedar")}
@@ -119,6 +119,8 @@ def test_beside_what_init_writes_it_is_a_whole_configuration(tmp_path: Path, nam
     write_files(tmp_path, registry="")
     for part in ("registry", "policies"):
         shutil.copytree(FOLDER / name / part, tmp_path / part, dirs_exist_ok=True)
+    with (tmp_path / "broker.toml").open("a") as file:
+        file.write(vouching_for_people())
     configuration = app.configure(settings.load(tmp_path / "broker.toml", environment={}))
     assert configuration.registry.content.services == EXAMPLES[name].registry.content.services
     assert configuration.policies.ids == EXAMPLES[name].policies.ids
@@ -214,6 +216,12 @@ def test_the_documentation_counts_right() -> None:
         for name in NAMES
     }
     assert counted == expected
+
+
+def vouching_for_people() -> str:
+    """Return what the page adds to the settings."""
+    typed = next(text for text in marked(DOCS / "examples.md", "sh", "run") if "trust.users" in text)
+    return typed.partition("<<'END'\n")[2].partition("END\n")[0]
 
 
 def title_of(path: Path) -> str:
