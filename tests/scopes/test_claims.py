@@ -39,6 +39,7 @@ def test_a_whole_token_is_read_as_it_is_written_in_the_contract():
             "single_use": True,
             "max_uses": 3,
             "ends_on_taint": True,
+            "ends_on_labels": ["health", "pii"],
         },
     )
     claims, scope = token_claims.decode(json.dumps(full).encode())
