@@ -40,6 +40,7 @@ def test_a_whole_token_is_read_as_it_is_written_in_the_contract():
             "max_uses": 3,
             "ends_on_taint": True,
             "ends_with": ["lease lse_0", "agent planner", "instance spiffe://prod.example.com/planner"],
+            "ends_on_labels": ["health", "pii"],
         },
     )
     claims, scope = token_claims.decode(json.dumps(full).encode())
