@@ -29,7 +29,7 @@ from broker.store import Store, key
 from broker.store.shards import SHARDS
 from scopes import ulid
 from scopes.clock import Clock
-from scopes.scope import Resource, Scope
+from scopes.scope import Resource, Scope, ScopePattern
 
 PAGE = 200
 """How many classes are read at once, between two looks at whether something else came into force."""
@@ -96,10 +96,12 @@ class Redecision:
         claim = key(shard, "deciding")
         if await self._store.call("SET", claim, self._worker, "NX", "PX", CLAIM) is None:
             return
-        # First, for what was decided before the change must not be written behind the back of whoever reads the classes.
-        await self._leases.raise_floor(shard, *place)
-        if await self._decide_pages(shard, rules, mark):
-            await self._store.call("SET", key(shard, "decided"), mark)
+        # Another may have come and gone since this one looked.
+        if await self._store.call("GET", key(shard, "decided")) != mark.encode():
+            # First, for what was decided before the change must not be written behind the back of whoever reads the classes.
+            await self._leases.raise_floor(shard, *place)
+            if await self._decide_pages(shard, rules, mark):
+                await self._store.call("SET", key(shard, "decided"), mark)
         await self._store.call("DEL", claim)
 
     async def _decide_pages(self, shard: int, rules: Rules, mark: str) -> bool:
@@ -203,8 +205,13 @@ def _is_same(decided: DecisionClass, facts: Facts, entry: Entry) -> bool:
 def _allows(task_type: str, patterns: tuple[str, ...], facts: Facts, known: tuple[Registry, Entry]) -> bool:
     """Tell whether what allowed the class in this task type still stands there, and still allows all its fields."""
     registry, entry = known
-    standing = [pattern for pattern in registry.patterns(task_type) if str(pattern) in patterns]
+    before = {_without_fields(ScopePattern.parse(pattern)) for pattern in patterns}
+    standing = [pattern for pattern in registry.patterns(task_type) if _without_fields(pattern) in before]
     return bool(standing) and not ceiling.beyond_patterns(facts.fields, standing, entry)
+
+
+def _without_fields(pattern: ScopePattern) -> ScopePattern:
+    return pattern._replace(fields=None)
 
 
 def _event(live: LiveClass, mark: str) -> NewEvent:

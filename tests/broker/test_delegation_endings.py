@@ -133,9 +133,9 @@ async def test_whatever_ends_the_token_above_ends_those_below(world: World, how:
     assert [is_ended(world, each) for each in (parent, child, last)] == [True] * 3
     if how != "the key that signed it is revoked":  # which the lease itself does not know
         assert [await status_of(world, each) for each in (parent, child, last)] == ["revoked"] * 3
-    with pytest.raises(BrokerError):
+    with pytest.raises(InvalidGrant):
         await world.issue(PART, task=child.task_id, workload=HELPER)
-    with pytest.raises(BrokerError):
+    with pytest.raises(InvalidGrant):
         await world.issue(PART, task=last.task_id, workload=LAST)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from tests.broker.privilege.bench import Bench
 
-HISTORIES = 100
+HISTORIES = 80
 """Some seconds, and always the same ones. Others, and more: `python -m tests.benchmarks.least_privilege --help`."""
 
 

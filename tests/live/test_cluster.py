@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from broker.errors import AlreadyUsed
+from broker.callers import Caller
+from broker.errors import AlreadyUsed, InvalidGrant
 from broker.leases import NewUse
 from broker.store import key, shard_of
 from broker.store.command import FEED
 from broker.tasks import Declaration
 from scopes.clock import SystemClock
+from tests.broker.delegating import HELPER, REGISTRY, USERS, of_agent
 from tests.broker.redis_server import RedisCluster, RedisServer
 from tests.broker.world import OTHER
 from tests.live.failing_over import epoch_of, opened
@@ -61,6 +63,23 @@ async def test_uses_are_counted_through_a_cluster(cluster: RedisCluster, tmp_pat
         life = await site.broker.log.life()
         assert life == (site.epoch, standpoint.run_id, standpoint.picture.seq)
         assert life.run_id == site.broker.stores.shared.run_id
+
+
+async def test_what_is_delegated_between_agents_of_two_nodes_ends_with_the_task_above(
+    cluster: RedisCluster, tmp_path: Path
+) -> None:
+    """`DESIGN.md` 3.14: each step is in one slot, though the two tasks are not."""
+    assert cluster.owner(key(shard_of("support-bot"), "")) is not cluster.owner(key(shard_of("helper"), ""))
+    async with opened(tmp_path / "broker", cluster.url, registry=REGISTRY.replace(USERS, "")) as site:
+        parent = await site.issue()
+        child = await site.issue(HELPER, subject=of_agent(parent))
+        ended = await site.broker.revocation.end_task(parent.task_id, "completed", Caller("Operator", "admin"))
+        assert (await site.broker.tasks.find(child.task_id)).status == ended.status == "completed"
+        await site.until(lambda: site.broker.streams.picture.has(f"task {parent.task_id}"))
+        leases = await site.broker.leases.known([parent.lease_id, child.lease_id], site.broker.streams.picture)
+        assert [lease.status for lease in leases] == ["revoked", "revoked"]
+        with pytest.raises(InvalidGrant):
+            await site.issue(HELPER, task=child.task_id)
 
 
 @pytest.mark.parametrize("whose", ["feed", "agent"])

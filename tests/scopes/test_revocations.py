@@ -354,15 +354,18 @@ def naively_ends(event: Event, claims: Claims) -> bool:
         "resource": prefix_covers(event.value, Scope.parse(claims.scope).resource),
         "label": False,
     }
+    above = f"{event.kind} {event.value}" in lease.ends_with
     levels = ["read", "draft", "write", "trigger"]
     below = event.above in levels and levels.index(lease.level) <= levels.index(event.above)
     spared = below or (event.unapproved and lease.approval is not None)
-    return matches.get(event.kind, True) and (event.kind == "key" or lease.position < event.seq) and not spared
+    return (matches.get(event.kind, True) or above) and (event.kind == "key" or lease.position < event.seq) and not spared
 
 
 @st.composite
 def tokens(draw: st.DrawFn) -> tuple[Claims, Revocable]:
+    above = st.builds("{} {}".format, st.sampled_from(["lease", "agent", "instance", "class", "taint", "key"]), names)
     optional = {"instance": names, "approval": names, "ends_on_taint": st.booleans(), "user": st.booleans()}
+    optional |= {"ends_with": st.lists(above, max_size=3)}
     lease = draw(st.fixed_dictionaries({}, optional=optional))
     root = draw(names)
     lease |= {

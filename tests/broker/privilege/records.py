@@ -171,6 +171,8 @@ def registry_text(case: Case, *, agent: str, workload: str) -> str:
                 f'audience = "{audience(kind)}"',
                 f'environment = "{kind.environment}"',
                 'owner = "o"',
+                # Whether somebody holds a token to it is another question.
+                'enforces = ["fields", "proof", "certificate", "single_use"]',
             ]
         )
         for kind in case.kinds
