@@ -49,7 +49,7 @@ def main() -> None:
 async def measure(folder: Path, asked: argparse.Namespace) -> None:
     async with fleet(folder, asked.agents) as made:
         held = await made.hold()
-        await made.multiply(held, asked.leases)
+        await asyncio.to_thread(made.multiply, held, asked.leases)
         print(f"{asked.leases:,} leases, {len(held):,} classes, {len(made.agents):,} agents in {shards_of(made.agents)} shards")
         verifier = made.site.verifier(made.replicas[0])
         try:
