@@ -67,7 +67,8 @@ class Policy:
 
     def ends_on(self, decision: Decision) -> tuple[bool, tuple[str, ...]]:
         """Tell what an answer does not survive: the taint of the task's tree, and which classes of data it may yet read."""
-        facts, moment = decision.facts, self.moment()
+        assert decision.seen is not None
+        facts, moment = decision.seen.facts, decision.seen.moment
         known = self._ends.get((facts, moment))
         return (
             known if known is not None else keep(self._ends, (facts, moment), self.ends_of(facts, moment), most=MAX_REMEMBERED)

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from broker.policy import policies
 from broker.policy.entities import Asked, of_operation, of_token, uid
 from broker.policy.facts import facts_of
-from broker.policy.slices import Slices, as_text
+from broker.policy.schema import ATTRIBUTES
+from broker.policy.slices import Answer, Slices, as_text
 from broker.registry.registry import Registry
 from tests.broker.policy.questions import PERMIT_ALL, REGISTRY, Asker, operators
 
@@ -51,17 +52,16 @@ def parsed(texts: list[str]) -> list[Any]:
     return list(msgspec.json.decode(cedarpy.policies_to_json_str(named))["staticPolicies"].values())
 
 
-def answer(asked: Asked, policies: cedarpy.PolicySet) -> tuple[bool, list[str], list[str]]:
-    """Return what Cedar says: whether it is allowed, by which policies, and which erred."""
+def of_all(asked: Asked, policies: cedarpy.PolicySet) -> Answer:
+    """Return what Cedar says where every policy is asked: an error means no."""
     known, context = (msgspec.json.encode(part).decode() for part in (asked.entities, asked.context))
     named = {"principal": uid(asked.principal), "action": uid(asked.action), "resource": uid(asked.resource)}
     result = cedarpy.is_authorized({**named, "context": context}, policies, known)
     ids = result.diagnostics.id_annotations_by_reason
-    return (
-        result.allowed,
-        sorted(ids[id] for id in result.diagnostics.reasons),
-        [type(e).__name__ for e in result.diagnostics.errors],
-    )
+    decided = tuple(sorted(ids[id] for id in result.diagnostics.reasons))
+    if result.diagnostics.errors:
+        return Answer("policy_error", decided)
+    return Answer("" if result.allowed else "forbidden" if decided else "not_permitted", decided)
 
 
 def questions(asker: Asker) -> list[Asked]:
@@ -71,7 +71,7 @@ def questions(asker: Asker) -> list[Asked]:
     for agent in ("bot", "probe"):
         for scope in SCOPES:
             facts = facts_of(asker.question(scope, agent=agent), kept=policies.Kept(record_ids=False, user_ids=False), now=0)
-            asked.append(of_token(facts, asker.policy.moment(), registry))
+            asked.append(of_token(facts, asker.policy.moment(), registry, reads=ATTRIBUTES))
     task = {"agent": {"__entity": {"type": "Agent", "id": "bot"}}}
     asked.append(of_operation(("Operator", "olga"), "revoke", ("Fleet", "fleet"), attributes={}, registry=registry))
     asked.append(of_operation(("Agent", "bot"), "task:end", ("Task", "tsk_1"), attributes=task, registry=registry))
@@ -84,7 +84,7 @@ def test_a_slice_answers_as_the_whole_set_does(asker: Asker, texts: list[str]) -
     known = parsed(texts)
     whole, slices = cedarpy.PolicySet.from_str(as_text(known)), Slices(known)
     for asked in questions(asker):
-        assert answer(asked, slices.of(asked)) == answer(asked, whole)
+        assert slices.ask(asked) == of_all(asked, whole)
 
 
 def test_policies_for_other_actions_and_principals_are_left_out(asker: Asker) -> None:
@@ -92,15 +92,7 @@ def test_policies_for_other_actions_and_principals_are_left_out(asker: Asker) ->
     texts += [f'permit (principal, action == Action::"crm:ticket#a{number}", resource);' for number in range(200)]
     texts += ['permit (principal is Agent, action in Action::"read", resource);']
     asked = questions(asker)[0]
-    assert answer(asked, Slices(parsed(texts)).of(asked)) == (True, ["400"], [])
-
-
-def test_questions_that_meet_the_same_policies_share_a_set(asker: Asker) -> None:
-    slices = Slices(
-        parsed(["permit (principal, action, resource);", 'forbid (principal == Agent::"nobody", action, resource);'])
-    )
-    first, other = questions(asker)[0], questions(asker)[5]
-    assert slices.of(first) is slices.of(other)
+    assert Slices(parsed(texts)).ask(asked) == Answer("", ("400",))
 
 
 def test_how_many_sets_are_kept_is_bounded_and_the_answers_stay_right(asker: Asker, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +100,7 @@ def test_how_many_sets_are_kept_is_bounded_and_the_answers_stay_right(asker: Ask
     known = parsed(['permit (principal == Agent::"bot", action, resource);', "permit (principal, action, resource);"])
     whole, slices = cedarpy.PolicySet.from_str(as_text(known)), Slices(known)
     for asked in questions(asker) * 2:
-        assert answer(asked, slices.of(asked)) == answer(asked, whole)
+        assert slices.ask(asked) == of_all(asked, whole)
 
 
 def test_a_policy_reads_back_as_it_was_written() -> None:
