@@ -222,8 +222,9 @@ async def test_what_a_task_below_reads_the_task_above_may_have_been_told(agent: 
             ticket = await read_ticket(child, crm)
             assert await is_refused_there(agent, parent, crm, REPLY)
             refused = await obey(parent, ticket["description"], crm, mail)
-    # To read is allowed: the task declared no resources, so what bounds it is its type.
-    assert refused == dict.fromkeys((SEND, CLOSE, REPLY), ("approval_required", TAINTED))
+    # To read the customers is allowed, for the task declared no resources: and then nothing leaves, whoever approves.
+    unsent = {SEND: ("forbidden", ("sensitive-data-stays-inside", *TAINTED))}
+    assert refused == unsent | dict.fromkeys((CLOSE, REPLY), ("approval_required", TAINTED))
 
 
 async def test_in_a_new_task_the_ceiling_of_its_type_is_what_stops_the_agent(
