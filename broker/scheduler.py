@@ -1,7 +1,6 @@
 """Time: jobs of one line each. Every replica runs all of them; each may run twice, at once, or late (`DESIGN.md` I6)."""
 
 import asyncio
-import datetime
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -22,7 +21,6 @@ from broker.tasks import Tasks
 
 _LOG = logging.getLogger(__name__)
 _OFTEN, _SELDOM = 1, 30
-_LONG_AGO = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
 class Scheduler:
@@ -50,6 +48,7 @@ class Scheduler:
         self._activation = activation
         self._rotation = rotation
         self._redecision = redecision
+        self._decide_again = _patient(redecision.decide_again)
         self._scheduler = AsyncIOScheduler()
 
     def start(self) -> None:
@@ -84,7 +83,8 @@ class Scheduler:
     def decide_again_now(self) -> None:
         """Have what is live decided again at once, and not at the next turn; may be called from any thread."""
         if self._scheduler.running:
-            self._scheduler.modify_job(self._redecision.decide_again.__name__, next_run_time=_LONG_AGO)
+            # A job of its own, done once: a turn of the other put forward would count every second that it left out.
+            self._scheduler.add_job(self._decide_again, id="decide_again_now", misfire_grace_time=None, replace_existing=True)
 
     def close(self) -> None:
         """Stop the jobs."""

@@ -124,3 +124,16 @@ async def test_a_job_that_is_late_runs_once_and_not_as_often_as_it_was_missed(wo
     finally:
         world.broker.scheduler.close()
     assert not any(overlapping)
+
+
+async def test_what_is_live_is_decided_again_as_soon_as_it_is_asked_for(world: World, monkeypatch) -> None:
+    """Asked for from whatever thread. All turns that were left out counted one by one stopped a worker for good (TRAPS 24)."""
+    monkeypatch.setattr(scheduler, "_OFTEN", 3_600)
+    world.broker.follower.start()
+    world.broker.scheduler.start()
+    try:
+        await asyncio.to_thread(world.broker.scheduler.decide_again_now)
+        await happens(lambda: world.backend.client.get(key(0, "decided")) is not None)
+    finally:
+        world.broker.scheduler.close()
+        world.broker.follower.close()
