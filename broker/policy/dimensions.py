@@ -208,10 +208,11 @@ def _alike(place: Place, policies: named.Policies) -> tuple[tuple[str, ...], ...
 
 
 def _labels(place: Place, policies: named.Policies, folder: PolicyFolder) -> tuple[tuple[str, ...], ...]:
-    """Return the classes of data, those together that no policy tells apart: not named, and all sensitive, or none of them."""
+    """Return the classes of data, those together that no policy can tell apart: not named, and alike in being sensitive."""
     if folder.reads.isdisjoint(_OF_LABELS):
         return ()
-    classes, known = sorted(place.registry.data_classes), place.registry.content.data_classes
+    known = place.registry.content.data_classes
+    classes = sorted(place.registry.data_classes | known.keys())
     told_apart = set(classes) if named.attributes(policies, "labels") else named.texts(policies, "labels")
     found: dict[Hashable, list[str]] = {}
     for name in classes:

@@ -70,7 +70,8 @@ class _Turn:
             if other not in seen:
                 seen.add(other)
                 verdict = _tried(other, self._trials)
-                if verdict is not None and verdict.allowed != self._allowed:
+                # What is outside the ceiling of another task says nothing of this one.
+                if verdict is not None and verdict.decision is not None and verdict.allowed != self._allowed:
                     yield Change(what, verdict)
 
     def _other_times(self) -> Iterator[Change]:
