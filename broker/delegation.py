@@ -158,7 +158,7 @@ class Delegations:
         for lease in await self._leases.known([claims.jti], picture):
             # What stands in the store counts, and the token has to say the same.
             said = (claims.client_id, claims.scope, claims.lease.path)
-            if lease.status == "live":
+            if lease.status == "live" and said == (lease.agent, lease.record.scope, lease.path):
                 return lease
         raise _over()
 
