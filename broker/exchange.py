@@ -57,7 +57,7 @@ class TokenRequest(NamedTuple):
             return None
         # All but the assertion, the proof and the subject token, which are renewed, and the scope in its one spelling.
         _, scope, _, *rest = self
-        return msgspec.json.encode([workload.names, confirmation, behalf.mark, str(scope), *rest])
+        return msgspec.json.encode([workload.names, confirmation, behalf.mark, behalf.groups, str(scope), *rest])
 
 
 class Exchange:

@@ -247,9 +247,10 @@ async def test_a_request_that_is_repeated_gets_the_same_lease_whichever_token_of
     world.advance(2_000)
     again = await world.issue(subject=of_user(world), **asked)
     other = await world.issue(subject=of_user(world, sub="joe"), **asked)
+    fewer = await world.issue(subject=of_user(world, groups=["support"]), **asked)
     nobody = await world.issue(**asked)
     assert (again.lease_id, again.task_id) == (first.lease_id, first.task_id)
-    assert len({first.task_id, other.task_id, nobody.task_id}) == 3
+    assert len({first.task_id, other.task_id, fewer.task_id, nobody.task_id}) == 4
     assert claims_of(other).sub == "corp:joe"
 
 
