@@ -153,3 +153,14 @@ async def test_no_token_and_no_assertion_is_ever_recorded(world: World) -> None:
     )
     for secret in (issued.access_token, assertion):
         assert not any(part.encode() in everything_kept for part in secret.split("."))
+
+
+async def test_reading_can_begin_at_a_time(world: World) -> None:
+    await world.broker.audit.append(Record(kind="first", operator="jane"))
+    (first,) = await recorded(world)
+    world.clock.advance(5_000)
+    await world.broker.audit.append(Record(kind="second", operator="joe"))
+    (_, second) = await recorded(world)
+    read = world.broker.audit.read
+    assert [entry.record.kind for entry in await read(since=int(second.cursor.partition("-")[0]))] == ["second"]
+    assert [entry.record.kind for entry in await read(first.cursor, since=second.time + 9_000)] == ["second"]

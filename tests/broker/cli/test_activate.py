@@ -46,12 +46,33 @@ def activate(served: Served, folder: Path, *options: str):
 
 def test_what_is_sent_is_in_force_on_every_worker(served, pipeline):
     (pipeline / "policies" / "forbid.cedar").write_text(FORBID)
+    (pipeline / "policies" / "agents.toml").unlink()
     done = activate(served, pipeline, "--wait", "20")
     assert (done.code, done.out.splitlines()[-1]) == (0, "In force.")
     assert "added  policy  nothing-goes" in done.out
     for _ in range(6):
         refused = served.act("token", "request", SUBJECT)
         assert (refused.code, "nothing-goes" in refused.err) == (1, True)
+
+
+def test_policies_whose_cases_fail_are_not_sent(served, pipeline):
+    (pipeline / "policies" / "forbid.cedar").write_text(FORBID)
+    case = '[[case]]\nname = "it reads"\nagent = "support-bot"\nscope = "crm:ticket/1#read[subject]"\nexpect = "allowed"\n'
+    (pipeline / "policies" / "own.toml").write_text(case)
+    done = activate(served, pipeline)
+    assert (done.code, done.out) == (1, "")
+    assert "failed: it reads: expected allowed, got refused (forbidden) by nothing-goes" in done.err
+    assert "Nothing was sent." in done.err
+    assert served.act("token", "request", SUBJECT).code == 0
+    (pipeline / "policies" / "own.toml").write_text("[[case]")
+    assert activate(served, pipeline).code == 2
+
+
+def test_policies_whose_cases_fail_are_sent_where_somebody_insists(served, pipeline):
+    (pipeline / "policies" / "forbid.cedar").write_text(FORBID)
+    done = activate(served, pipeline, "--untested", "--wait", "20")
+    assert (done.code, done.out.splitlines()[-1]) == (0, "In force.")
+    assert served.act("token", "request", SUBJECT).code == 1
 
 
 def test_to_try_changes_nothing_and_says_what_would_change(served, pipeline):
@@ -70,6 +91,7 @@ def test_what_is_in_force_already_is_told_as_such(served, pipeline):
 
 def test_programs_are_told_in_json(served, pipeline):
     (pipeline / "policies" / "forbid.cedar").write_text(FORBID)
+    (pipeline / "policies" / "agents.toml").unlink()
     document = activate(served, pipeline, "--wait", "20", "--json").document
     assert (document["new"], document["behind"]) == (True, 0)
     assert document["changes"] == [{"what": "policy", "name": "nothing-goes", "how": "added"}]

@@ -13,10 +13,9 @@ from tests.broker.cli.typed import run
 SUBJECT = "crm:ticket/4711#read[subject]"
 BOTH = "crm:ticket/4711#read[description,subject]"
 EMAIL = "crm:ticket/4711#read[email]"
-NOTHING_BOTH = (
-    '@id("one-field") forbid (principal is Agent, action, resource is Record) when { context.fields.contains("description") };'
-)
-SHADOW = '@id("maybe") @shadow forbid (principal is Agent, action, resource is Record) when { context.fields.contains("description") };'
+DESCRIPTIONS = '(principal is Agent, action, resource is Record) when { context.fields.contains("description") };'
+NOTHING_BOTH = f'@id("one-field") forbid {DESCRIPTIONS}'
+SHADOW = f'@id("maybe") @shadow forbid {DESCRIPTIONS}'
 
 
 @pytest.fixture(scope="module")
