@@ -63,12 +63,15 @@ action "token:introspect" appliesTo { principal: [Service], resource: [Tokens] }
 """
 
 
+_APPLIES = "appliesTo { principal: [Agent], resource: [Record], context: TokenContext }"
+
+
 def schema_of(registry: Registry) -> str:
     """Write the schema in Cedar's own notation."""
-    levels = "// The four levels; every action of the catalogue is in one.\n" + "".join(
-        f'action "{level}";\n' for level in LEVELS
-    )
-    return "\n".join((_ENTITIES, levels, _catalogue(registry), _OPERATIONS))
+    # They apply to what the catalogue's actions do, so that a policy about a level is one also where no action is in it yet.
+    levels = "".join(f'action "{level}" {_APPLIES};\n' for level in LEVELS)
+    explained = "// The four levels; every action of the catalogue is in one.\n"
+    return "\n".join((_ENTITIES, explained + levels, _catalogue(registry), _OPERATIONS))
 
 
 def _catalogue(registry: Registry) -> str:
@@ -76,8 +79,5 @@ def _catalogue(registry: Registry) -> str:
     for service_name, service in sorted(registry.content.services.items()):
         for type, resource in sorted(service.resources.items()):
             for action, entry in sorted(resource.actions.items()):
-                lines.append(
-                    f'action "{action_name(service_name, type, action)}" in ["{entry.level}"] '
-                    "appliesTo { principal: [Agent], resource: [Record], context: TokenContext };"
-                )
+                lines.append(f'action "{action_name(service_name, type, action)}" in ["{entry.level}"] {_APPLIES};')
     return "\n".join(lines) + "\n"

@@ -5,8 +5,11 @@ from pathlib import Path
 import cedarpy
 import pytest
 
-from broker.policy import schema_of
-from tests.broker.policy.questions import registry
+from broker import policy as policy_room
+from broker.cli import starter
+from broker.policy import parse, schema_of
+from broker.registry import files
+from tests.broker.policy.questions import REGISTRY, registry
 
 
 def is_valid(folder: Path, condition: str, *, action: str = 'Action::"crm:ticket#read"') -> bool:
@@ -74,3 +77,26 @@ def test_an_agent_cannot_be_permitted_what_is_for_operators(tmp_path: Path) -> N
 def test_the_schema_of_an_empty_registry_is_one(tmp_path: Path) -> None:
     text = '@id("x") permit (principal is Operator, action == Action::"revoke", resource);'
     assert cedarpy.validate_policies(text, schema_of(registry(tmp_path, "# nothing\n"))).validation_passed
+
+
+@pytest.mark.parametrize("level", ["read", "draft", "write", "trigger"])
+def test_a_policy_about_a_level_is_one_also_where_no_action_is_in_it(level: str) -> None:
+    """Otherwise the starter policies would be refused for a catalogue that only lets read, and with them all the rest."""
+    only_read = REGISTRY.split("[services.crm.resources.ticket.actions]")[0] + "[services.crm.resources.ticket.actions]\n"
+    known = files.parse({"all.toml": only_read + 'read = { level = "read" }\n'}, where="here")
+    head = f'@id("x") forbid (principal is Agent, action in Action::"{level}", resource is Record)'
+    text = f"{head} when {{ context.task.tainted && context.external }};"
+    assert cedarpy.validate_policies(text, schema_of(known)).validation_passed
+
+
+def test_a_level_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    text = '@id("x") forbid (principal is Agent, action in Action::"wriet", resource is Record);'
+    assert not cedarpy.validate_policies(text, schema_of(registry(tmp_path))).validation_passed
+
+
+def test_the_starter_policies_suit_the_registry_that_comes_with_them() -> None:
+    """What `broker init` writes has to serve."""
+    example = files.parse({"all.toml": (Path(starter.__file__).parent / "example.toml").read_text()}, where="starter")
+    folder = Path(policy_room.__file__).parent / "starter"
+    texts = {path.name: path.read_text() for path in folder.glob("*.cedar")}
+    assert parse(texts, example, where="starter").ids
