@@ -71,25 +71,21 @@ action "token:introspect", "token:consume" appliesTo { principal: [Service], res
 """
 
 
+_APPLIES = "appliesTo { principal: [Agent], resource: [Record], context: TokenContext }"
+
+
 def schema_of(registry: Registry) -> str:
     """Write the schema in Cedar's own notation."""
-    levels = "// The four levels; every action of the catalogue is in one.\n" + "".join(
-        f'action "{level}";\n' for level in LEVELS
-    )
-    return "\n".join((_ENTITIES, levels, _catalogue(registry), _OPERATIONS))
+    # They apply to what the catalogue's actions do, so that a policy about a level is one also where no action is in it yet.
+    levels = "".join(f'action "{level}" {_APPLIES};\n' for level in LEVELS)
+    explained = "// The four levels; every action of the catalogue is in one.\n"
+    return "\n".join((_ENTITIES, explained + levels, _catalogue(registry), _OPERATIONS))
 
 
 def _catalogue(registry: Registry) -> str:
-    lines, used = ["// The catalogue."], set()
+    lines = ["// The catalogue."]
     for service_name, service in sorted(registry.content.services.items()):
         for type, resource in sorted(service.resources.items()):
             for action, entry in sorted(resource.actions.items()):
-                lines.append(_action(action_name(service_name, type, action), entry.level))
-                used.add(entry.level)
-    # A policy for a level is none that is misspelt where the catalogue has no action of that level yet.
-    lines += [_action(f"no {level}", level) for level in LEVELS if level not in used]
+                lines.append(f'action "{action_name(service_name, type, action)}" in ["{entry.level}"] {_APPLIES};')
     return "\n".join(lines) + "\n"
-
-
-def _action(name: str, level: str) -> str:
-    return f'action "{name}" in ["{level}"] appliesTo {{ principal: [Agent], resource: [Record], context: TokenContext }};'

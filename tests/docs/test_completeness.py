@@ -9,7 +9,8 @@ import msgspec
 import pytest
 from litestar.routes import HTTPRoute
 
-from broker import metrics
+from broker import metrics, redecision
+from broker.audit import Record
 from broker.cli import program
 from broker.client import ClientError, Task
 from broker.errors import BrokerError
@@ -19,18 +20,21 @@ from broker.policy import schema
 from broker.registry import records
 from broker.selector import Selector
 from broker.settings import PREFIX, KeyStore, ProxyTrust, Settings, SpiffeTrust
+from broker.store import key
 from broker.tasks import Behalf, Declaration
 from broker.trusted_issuers import OidcReview, OidcTrust, UserTrust
 from scopes import Grant, Verifier
 from scopes.errors import ScopesError, VerificationError
 from scopes.levels import LEVELS
 from tests.broker.acknowledging import acknowledge
+from tests.broker.leases.written import written
 from tests.broker.world import BOT, CRM, OTHER, World
 from tests.docs.pages import DOCS, README, ROOT, all_pages, anchors, codes, links, page, rows, section
 
 BROKER = ROOT / "broker"
 
 REGISTRY_SECTIONS = {
+    "`[data_classes.NAME]`": records.DataClass,
     "`[services.NAME]`": records.Service,
     "`[services.NAME.resources.TYPE]`": records.ResourceType,
     "`[services.NAME.resources.TYPE.actions]`": records.Action,
@@ -222,6 +226,11 @@ async def use_everything(world: World) -> None:
     await world.broker.log.is_first_to_reject("<change>")
     await world.broker.leases.raise_floors(world.broker.streams.picture.epoch, 0)
     await world.broker.leases.note_settled(0, Settled(world.broker.streams.picture.epoch, 1))
+    names = ("live_leases_of_task", "leases_per_minute_of_task", "live_leases_of_task_type", "leases_per_minute_of_task_type")
+    await written(world, parent, limits=dict.fromkeys(names, 5))
+    await world.broker.refusals.record(Record(kind="token.refused", agent="support-bot"))
+    await world.broker.redecision.decide_again()
+    world.backend.client.set(key(0, "deciding"), "worker")
 
 
 def pattern_of(key: str, epoch: str) -> str:
@@ -231,7 +240,7 @@ def pattern_of(key: str, epoch: str) -> str:
         key.replace(BOT, "<workload>").replace(CRM, "<audience>").replace("corp:jane", "<behalf>").replace(epoch, "<epoch>"),
     )
     spelled = re.sub(r"lse_\w{26}", "<lease>", re.sub(r"tsk_\w{26}", "<task>", spelled))
-    return re.sub(r"(support|other)-bot", "<agent>", spelled)
+    return re.sub(r"(support|other)-bot", "<agent>", spelled.replace(":summarise-ticket", ":<type>"))
 
 
 def below(error: type[Any]) -> Iterator[type[Any]]:
@@ -250,8 +259,8 @@ def defaults(struct: Any) -> dict[str, str]:
 def keys_of(struct: Any) -> Iterator[str]:
     """Name the keys of a record, those of its limits with a dot."""
     for field in msgspec.structs.fields(struct):
-        limits = field.type if isinstance(field.type, type) and field.name == "limits" else None
-        yield from (f"limits.{name}" for name in limits.__struct_fields__) if limits is not None else (field.name,)
+        limits = field.type.__struct_fields__ if field.type is records.Limits else ()
+        yield from (f"{field.name}.{name}" for name in limits) if limits else (field.name,)
 
 
 def reasons() -> Iterator[str]:
@@ -261,7 +270,9 @@ def reasons() -> Iterator[str]:
         if "cli" not in path.parts:
             yield from re.findall(r'(?:reason=|Decision\()(?:[a-z_" ]+ if .+? else )?"([a-z_]+)"', text)
     yield from {"forbidden", "not_permitted"}
-    yield from re.findall(r"return \{'(lease\w*|live\w*)'", (BROKER / "leases" / "issue.lua").read_text())
+    yield from re.findall(r'(?:_Answer\(|return )"([a-z_]+)"', (BROKER / "policy" / "policy.py").read_text())
+    yield from re.findall(r'"(leases_\w+|live_leases\w*)"', (BROKER / "leases" / "volume.py").read_text())
+    yield redecision.NO_LONGER_GIVEN
 
 
 def all_commands() -> Iterator[str]:

@@ -5,7 +5,10 @@ from pathlib import Path
 import cedarpy
 import pytest
 
-from broker.policy import schema_of
+from broker import policy as policy_room
+from broker.cli import starter
+from broker.policy import parse, schema_of
+from broker.registry import files
 from scopes.levels import LEVELS
 from tests.broker.policy.questions import registry
 from tests.broker.registry import catalogue
@@ -84,4 +87,16 @@ def test_a_policy_may_speak_of_a_level_that_no_action_is_in_yet(tmp_path: Path, 
     schema = schema_of(catalogue.load(tmp_path / "registry", ""))
     text = f'@id("x") forbid (principal, action in Action::"{level}", resource) when {{ context.task.tainted }};'
     assert cedarpy.validate_policies(text, schema).validation_passed
-    assert not cedarpy.validate_policies(text.replace(" in ", " == "), schema).validation_passed
+
+
+def test_a_level_that_there_is_not_is_refused(tmp_path: Path) -> None:
+    text = '@id("x") forbid (principal is Agent, action in Action::"wriet", resource is Record);'
+    assert not cedarpy.validate_policies(text, schema_of(registry(tmp_path))).validation_passed
+
+
+def test_the_starter_policies_suit_the_registry_that_comes_with_them() -> None:
+    """What `broker init` writes has to serve."""
+    example = files.parse({"all.toml": (Path(starter.__file__).parent / "example.toml").read_text()}, where="starter")
+    folder = Path(policy_room.__file__).parent / "starter"
+    texts = {path.name: path.read_text() for path in folder.glob("*.cedar")}
+    assert parse(texts, example, where="starter").ids
