@@ -34,9 +34,11 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     workload: str | None = None
     operator: str | None = None
     instance: str | None = None
+    user: str | None = None
     task: str | None = None
     lease: str | None = None
     scope: str | None = None
+    use: str | None = None
     reason: str | None = None
     policies: tuple[str, ...] = ()
     policy_version: str | None = None
@@ -82,12 +84,12 @@ class Audit:
         """Write a record that was encoded before, of something that this operator or agent ended."""
         await self._store.run(self._append_end, [_stream(owner)], [encoded])
 
-    async def read(self, cursor: str = "", *, most: int = 100) -> list[Entry]:
-        """Return up to `most` records after the cursor, oldest first; all of them where the cursor is empty.
+    async def read(self, cursor: str = "", *, since: int = 0, most: int = 100) -> list[Entry]:
+        """Return up to `most` records after the cursor, oldest first; where it is empty, those since then (milliseconds).
 
         The present millisecond is left for the next reading: a record may still be added to it, before one already seen.
         """
-        after, after_shard = _parsed(cursor)
+        after, after_shard = _parsed(cursor) if cursor else (f"{since}-0", -1)
         time = await self._store.call("TIME")
         last = f"{int(time[0]) * 1000 + int(time[1]) // 1000 - 1}"
 
@@ -109,8 +111,6 @@ def _stream(owner: str) -> str:
 
 
 def _parsed(cursor: str) -> tuple[str, int]:
-    if not cursor:
-        return "0-0", -1
     match = _CURSOR.fullmatch(cursor)
     if match is None:
         raise InvalidRequest("this cursor was not given out here; leave it out to begin at the oldest record")

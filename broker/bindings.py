@@ -5,7 +5,7 @@ said here (`TRAPS.md` 10).
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 from broker.identity import PlatformName
@@ -20,8 +20,15 @@ class Vouching(NamedTuple):
     identified_by: tuple[str, ...] = ()
 
 
-def problems_of(content: Content, issuers: Mapping[str, Vouching]) -> Iterator[str]:
-    """Yield every selector that names an unknown issuer, or could come to mean somebody else, and what to write instead."""
+def problems_of(content: Content, issuers: Mapping[str, Vouching], users: Collection[str] = ()) -> Iterator[str]:
+    """Yield all that names an unknown issuer, of workloads or of users, or could come to mean somebody else.
+
+    Each says what to write instead.
+    """
+    for name, agent in content.agents.items():
+        for binding in agent.users:
+            if binding.issuer not in users:
+                yield f"agents.{name}.users: no [[trust.users]] has the name {binding.issuer!r}{nearest(binding.issuer, users)}"
     for where, selector in _selectors(content):
         if selector.oidc is None:
             continue

@@ -77,16 +77,15 @@ class Callers:
         else:
             self._check_follows(operator, self.service_of(audience))
 
-    async def audiences(self, presented: Presented) -> frozenset[str]:
-        """Return the audiences about whose tokens the caller may ask; raise `InvalidClient`, or `AccessDenied` for none."""
-        workload = await self.workload(presented)
+    def audiences(self, workload: Workload, action: str) -> frozenset[str]:
+        """Return the audiences with whose tokens the workload may do `action`; raise `AccessDenied` for none."""
         registry, policy = self._active.rules.registry, self._active.rules.policy
         names = [name for name in registry.content.services if registry.is_of_service(workload, name)]
         if not names:
             raise AccessDenied("this workload is no service's", reason="not_its_workload")
         for name in names:
             attributes = {"service": _reference("Service", name)}
-            policy.check_operation(("Service", name), "token:introspect", ("Tokens", name), attributes)
+            policy.check_operation(("Service", name), action, ("Tokens", name), attributes)
         return frozenset(registry.content.services[name].audience for name in names)
 
     async def workload(self, presented: Presented) -> Workload:

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from broker.active import Active
 from broker.errors import NotFound, Unavailable
-from broker.feed.acknowledgements import ANONYMOUS, MOST_PROCESSES, Acknowledgements, Logged, Position, Process
+from broker.feed.acknowledgements import MOST_PROCESSES, Acknowledgements, Logged, Position, Process
 from broker.registry.records import STALENESS, Service
 from scopes.clock import Clock
 from scopes.revocations import MAX_AHEAD
@@ -53,11 +53,10 @@ class Known(NamedTuple):
 class Enforcement:
     """Answers from what verifiers acknowledged."""
 
-    def __init__(self, *, acknowledgements: Acknowledgements, active: Active, clock: Clock, anyone_follows: bool) -> None:
+    def __init__(self, *, acknowledgements: Acknowledgements, active: Active, clock: Clock) -> None:
         self._acknowledgements = acknowledgements
         self._active = active
         self._clock = clock
-        self._anyone_follows = anyone_follows
 
     async def of(self, id: str) -> Enforced:
         """Return how far an event has come; raise `NotFound` for one that can end no token any more, `Unavailable`."""
@@ -83,11 +82,7 @@ class Enforcement:
         return position, [Known(name, service.audience, process) for (name, service), known in named for process in known]
 
     async def _processes(self, services: list[Service], now: int) -> list[list[Process]]:
-        found = await asyncio.gather(*(self._acknowledgements.processes(service.audience, now=now) for service in services))
-        return [[process for process in known if self._is_believed(process)] for known in found]
-
-    def _is_believed(self, process: Process) -> bool:
-        return self._anyone_follows or process.workload != ANONYMOUS
+        return await asyncio.gather(*(self._acknowledgements.processes(service.audience, now=now) for service in services))
 
 
 def _affected(name: str, service: Service, known: list[Process], logged: Logged) -> list[Affected]:

@@ -127,6 +127,24 @@ class NotFound(BrokerError):
     code = "not_found"
 
 
+class AlreadyUsed(BrokerError):
+    """The token has been used as often as it may be."""
+
+    code = "already_used"
+
+
+class Expired(BrokerError):
+    """The time of what was to be used is over."""
+
+    code = "expired"
+
+
+class Revoked(BrokerError):
+    """What was to be used was ended before its time."""
+
+    code = "revoked"
+
+
 class Retired(BrokerError):
     """The agent is retired, which is for good."""
 

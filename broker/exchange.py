@@ -7,6 +7,7 @@ import msgspec
 from broker import metrics
 from broker.active import Active, Rules
 from broker.audit import Record
+from broker.delegation import Delegations, Subject
 from broker.errors import (
     BrokerError,
     InvalidAuthorizationDetails,
@@ -27,7 +28,7 @@ from broker.registry import ceiling
 from broker.registry.registry import Agent, Entry
 from broker.standing import Standing, check_reductions
 from broker.store.watch import Watch
-from broker.tasks import Declaration, Task, Tasks, is_task_id
+from broker.tasks import Behalf, Declaration, is_task_id
 from broker.workload import Workload
 from scopes.claims import Confirmation
 from scopes.scope import Scope
@@ -41,6 +42,7 @@ class TokenRequest(NamedTuple):
 
     presented: Presented
     scope: Scope
+    subject: Subject | None = None
     client_id: str | None = None
     task: str | None = None
     declaration: Declaration | None = None
@@ -49,13 +51,13 @@ class TokenRequest(NamedTuple):
     by_details: bool = False
     idempotency_key: str | None = None
 
-    def seed(self, workload: Workload, confirmation: Confirmation | None) -> bytes | None:
+    def seed(self, workload: Workload, confirmation: Confirmation | None, behalf: Behalf) -> bytes | None:
         """Return what the ids of a repeatable request are made from, or `None` for one that is not."""
         if self.idempotency_key is None:
             return None
-        # All but the assertion and the proof, which a workload renews, and the scope in its one spelling.
-        _, scope, *rest = self
-        return msgspec.json.encode([workload.names, confirmation, str(scope), *rest])
+        # All but the assertion, the proof and the subject token, which are renewed, and the scope in its one spelling.
+        _, scope, _, *rest = self
+        return msgspec.json.encode([workload.names, confirmation, behalf.mark, str(scope), *rest])
 
 
 class Exchange:
@@ -68,7 +70,7 @@ class Exchange:
         possession: Possession,
         active: Active,
         standing: Standing,
-        tasks: Tasks,
+        delegations: Delegations,
         permits: Permits,
         issuer: Issuer,
         follower: Follower,
@@ -79,7 +81,7 @@ class Exchange:
         self._possession = possession
         self._active = active
         self._standing = standing
-        self._tasks = tasks
+        self._delegations = delegations
         self._permits = permits
         self._issuer = issuer
         self._follower = follower
@@ -114,8 +116,12 @@ class Exchange:
         scope, entry = _resolve(rules, request)
         level = entry.action.level
         reductions = check_reductions(standpoint.acts, agent.name, workload, service=entry.service_name, level=level)
-        seed = request.seed(workload, confirmation)
-        task = await self._task(rules, agent, workload, request, seed=seed)
+        registry, picture = rules.registry, standpoint.picture
+        behalf = await self._delegations.behalf(agent, workload, request.subject, registry=registry, picture=picture)
+        seed = request.seed(workload, confirmation, behalf)
+        asked = request.task or request.declaration
+        task = await self._delegations.task(agent, workload.id, asked, behalf=behalf, registry=registry, seed=seed)
+        await self._delegations.check(task, scope, confirmation, registry=registry, picture=picture)
         ttl = min(request.ttl or entry.action.max_ttl, entry.action.max_ttl)
         question = Question(agent, workload, task, scope, entry, ttl, confirmation, reductions=reductions)
         permit = await self._permits.permit(rules, question, standpoint)
@@ -130,19 +136,13 @@ class Exchange:
             return Confirmation(jkt=await self._possession.prove(presented.unverified_proof))
         return Confirmation(x5t_s256=workload.certificate) if workload.certificate is not None else None
 
-    async def _task(self, rules: Rules, agent: Agent, workload: Workload, request: TokenRequest, *, seed: bytes | None) -> Task:
-        if request.task is not None:
-            return await self._tasks.find_own(agent, request.task)
-        if request.declaration is not None:
-            return await self._tasks.open(agent, workload.id, request.declaration, rules.registry, seed=seed)
-        return await self._tasks.join_default(agent, workload.id, rules.registry)
-
     async def _record_refusal(self, rules: Rules, workload: Workload, request: TokenRequest, error: BrokerError) -> None:
         agent = rules.registry.find_agent(workload)
         record = Record(
             kind="token.refused",
             agent=agent.name if agent is not None else None,
             workload=workload.id,
+            user=await self._delegations.user_of(request.subject, request.task),
             task=request.task if request.task is not None and is_task_id(request.task) else None,
             scope=str(request.scope),
             reason=error.reason,

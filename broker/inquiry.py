@@ -26,7 +26,7 @@ class Inquiry:
         Raises `InvalidClient`, `AccessDenied` for a caller that may ask about no token at all, and `Unavailable` where this
         worker or the store cannot tell.
         """
-        audiences = await self._callers.audiences(presented)
+        audiences = self._callers.audiences(await self._callers.workload(presented), "token:introspect")
         picture = self._follower.standpoint().picture
         known = own_token.read(unverified_token, issuer=self._issuer, jwks=self._keys.token_jwks)
         if known is None:

@@ -14,6 +14,8 @@ from broker.policy import Permit
 from broker.standing import end_of_last_day
 from broker.store import Store
 from broker.stuck_work import StuckWork
+from broker.tasks import Task
+from broker.workload import Workload
 from scopes import claims as token_claims
 from scopes import jose
 from scopes.claims import TOKEN_TYPE, Actor, Claims, Confirmation, Detail, LeaseClaims, detail_of
@@ -123,6 +125,7 @@ class Issuer:
             agent=agent.name,
             workload=question.workload.id,
             instance=question.workload.instance,
+            user=task.user or None,
             task=task.id,
             lease=id,
             scope=record.scope,
@@ -148,7 +151,7 @@ class Issuer:
             txn=task.path[0],
             scope=record.scope,
             authorization_details=(detail_of(question.scope, audience),),
-            act=Actor(sub=workload.id) if workload.id != task.subject else None,
+            act=_actor(workload, task),
             cnf=question.confirmation,
             lease=LeaseClaims(
                 epoch=decided.epoch,
@@ -157,9 +160,13 @@ class Issuer:
                 level=decided.level,
                 max_staleness=decided.max_staleness,
                 class_=record.decision_class,
+                user=bool(task.user),
                 instance=workload.instance,
                 ends_on_taint=decided.ends_on_taint,
                 ends_on_labels=decided.ends_on_labels,
+                ends_with=task.delegation.ends_with if task.delegation else (),
+                single_use=decided.single_use,
+                max_uses=decided.max_uses,
             ),
         )
 
@@ -205,6 +212,14 @@ class Issuer:
             _LOG.warning("lease %s has no token and will be undone when the store answers: %s", id, error)
 
 
+def _actor(workload: Workload, task: Task) -> Actor | None:
+    """Return who acts for the subject, and inside it those before, for people to read (RFC 8693 §4.1); nobody for itself."""
+    actor: Actor | None = None
+    for sub in reversed((workload.id, *(task.delegation.actors if task.delegation else ()))):
+        actor = Actor(sub=sub, act=actor) if actor is not None or sub != task.subject else None
+    return actor
+
+
 def _decision_class(permit: Permit, epoch: str) -> DecisionClass:
     question = permit.question
     entry = question.entry
@@ -217,6 +232,8 @@ def _decision_class(permit: Permit, epoch: str) -> DecisionClass:
         types=question.task.types,
         patterns=permit.patterns,
         untrusted=entry.resource_type.untrusted,
+        single_use=entry.action.is_single_use,
+        max_uses=entry.action.max_uses,
         ends_on_taint=permit.ends_on_taint,
         ends_on_labels=permit.ends_on_labels,
         approved=permit.decision.facts.approved,

@@ -21,14 +21,15 @@ from broker.feed.follower import Follower
 from broker.feed.log import Committed, Log
 from broker.leases import DecisionClass, Leases, LiveClass
 from broker.policy import Facts
-from broker.policy.facts import UNNAMED
+from broker.policy.facts import TTLS, UNNAMED, band
 from broker.registry import ceiling
-from broker.registry.registry import Entry, Registry
+from broker.registry.registry import Agent, Entry, Registry
+from broker.standing import end_of_last_day
 from broker.store import Store, key
 from broker.store.shards import SHARDS
 from scopes import ulid
 from scopes.clock import Clock
-from scopes.scope import Resource, Scope
+from scopes.scope import Resource, Scope, ScopePattern
 
 PAGE = 200
 """How many classes are read at once, between two looks at whether something else came into force."""
@@ -95,16 +96,19 @@ class Redecision:
         claim = key(shard, "deciding")
         if await self._store.call("SET", claim, self._worker, "NX", "PX", CLAIM) is None:
             return
-        # First, for what was decided before the change must not be written behind the back of whoever reads the classes.
-        await self._leases.raise_floor(shard, *place)
-        if await self._decide_pages(shard, rules, mark):
-            await self._store.call("SET", key(shard, "decided"), mark)
+        # Another may have come and gone since this one looked.
+        if await self._store.call("GET", key(shard, "decided")) != mark.encode():
+            # First, for what was decided before the change must not be written behind the back of whoever reads the classes.
+            await self._leases.raise_floor(shard, *place)
+            if await self._decide_pages(shard, rules, mark):
+                await self._store.call("SET", key(shard, "decided"), mark)
         await self._store.call("DEL", claim)
 
     async def _decide_pages(self, shard: int, rules: Rules, mark: str) -> bool:
         """Decide the classes of a shard, page by page; tell whether all were, and nothing else came into force meanwhile."""
         after, count = 0, 1
-        # The latest to expire first: what expires meanwhile moves nothing that was not read yet.
+        # The latest to expire first: what expires meanwhile moves nothing that was not read yet. What is given meanwhile, and
+        # moves to the front, these rules gave.
         while after < count:
             count, found = await self._leases.live_classes(shard, after=after, most=PAGE)
             for first in range(0, len(found), STEP):
@@ -127,13 +131,14 @@ class Redecision:
 
 
 def _refused(found: Sequence[LiveClass], rules: Rules) -> list[tuple[LiveClass, _Verdict]]:
-    judged = ((live, _judge(live.decision_class, rules)) for live in found)
+    judged = ((live, _judge(live, rules)) for live in found)
     return [(live, verdict) for live, verdict in judged if verdict.reason]
 
 
-def _judge(decided: DecisionClass, rules: Rules) -> _Verdict:
+def _judge(live: LiveClass, rules: Rules) -> _Verdict:
+    decided = live.decision_class
     facts = msgspec.json.decode(decided.facts, type=Facts)
-    if not _is_inside(decided, facts, rules.registry):
+    if not _is_agents(live, facts, rules.registry) or not _is_inside(decided, facts, rules.registry):
         return _Verdict(NO_LONGER_GIVEN)
     moment = rules.policy.moment()
     if facts.user == UNNAMED and rules.policy.folder.kept.user_ids:
@@ -162,17 +167,22 @@ def _records(facts: Facts, rules: Rules) -> Iterator[str]:
         yield from (record for record in sorted(rules.policy.folder.records) if record.startswith(f"{facts.record}/"))
 
 
+def _is_agents(live: LiveClass, facts: Facts, registry: Registry) -> bool:
+    """Tell whether the agent is still there, runs such tasks, and will until the last of these leases has expired."""
+    record = registry.content.agents.get(facts.agent)
+    if record is None or record.missing or facts.task_type not in record.tasks:
+        return False
+    return live.expires <= end_of_last_day(Agent(facts.agent, record))
+
+
 def _is_inside(decided: DecisionClass, facts: Facts, registry: Registry) -> bool:
-    """Tell whether the catalogue, the agent and the ceiling still are what they were for this class, or wider."""
+    """Tell whether the catalogue and the ceiling still are what they were for this class, or wider."""
     service, type, action = facts.place
     try:
         entry = registry.entry(Scope(Resource(service, type, ("-",)), action))
     except BrokerError:
         return False
-    agent = registry.content.agents.get(facts.agent)
-    if agent is None or agent.missing or facts.task_type not in agent.tasks or not _is_same(decided, facts, entry):
-        return False
-    return all(
+    return _is_same(decided, facts, entry) and all(
         _allows(task_type, patterns, facts, (registry, entry))
         for task_type, patterns in zip(decided.types, decided.patterns, strict=True)
     )
@@ -184,16 +194,24 @@ def _is_same(decided: DecisionClass, facts: Facts, entry: Entry) -> bool:
     return (
         (action.level, entry.service.audience) == (decided.level, decided.audience)
         and action.staleness >= decided.max_staleness
-        and decided.untrusted >= resource_type.untrusted
+        and (action.is_single_use, action.max_uses) == (decided.single_use, decided.max_uses)
+        and facts.ttl <= band(action.max_ttl, TTLS, beyond=TTLS[-1])
         and resource_type.fields.keys() >= set(facts.fields)
+        and decided.untrusted >= resource_type.untrusted
+        and (action.level != "read" or resource_type.classes_of(facts.fields) <= set(facts.labels))
     )
 
 
 def _allows(task_type: str, patterns: tuple[str, ...], facts: Facts, known: tuple[Registry, Entry]) -> bool:
     """Tell whether what allowed the class in this task type still stands there, and still allows all its fields."""
     registry, entry = known
-    standing = [pattern for pattern in registry.patterns(task_type) if str(pattern) in patterns]
+    before = {_without_fields(ScopePattern.parse(pattern)) for pattern in patterns}
+    standing = [pattern for pattern in registry.patterns(task_type) if _without_fields(pattern) in before]
     return bool(standing) and not ceiling.beyond_patterns(facts.fields, standing, entry)
+
+
+def _without_fields(pattern: ScopePattern) -> ScopePattern:
+    return pattern._replace(fields=None)
 
 
 def _event(live: LiveClass, mark: str) -> NewEvent:

@@ -78,16 +78,24 @@ class Revocation:
         return Revoked(events[-1].id, committed.epoch, committed.seq, matched)
 
     async def end_task(self, id: str, outcome: str, by: Caller) -> Task:
-        """End a task and all below it, its leases first; to end it again changes nothing. Raises `NotFound`, `Unavailable`."""
+        """End a task and all below it, its leases first; to end it again changes nothing. Raises `NotFound`, `Unavailable`.
+
+        Tokens of all of them name the task, so one event ends them, also where they are of other agents and in other shards.
+        """
         picture = self._follower.standpoint().picture
-        leases = await self._tasks.begin_end(id, outcome)
-        live = [lease for lease in await self._leases.known(leases, picture) if lease.status == "live"]
+        ending = await self._tasks.begin_end(id, outcome)
+        live = [lease for lease in await self._leases.known(ending.leases, picture) if lease.status == "live"]
         if live:
             event = self._event("task", id, live)
             await self._log.append(picture.epoch, [event])
         # All that were named, not only those seen alive: an ending that broke off here is taken up from its start.
-        await self._leases.end(leases, "revoked")
-        await self._tasks.close(id, await self._end_record(id, by))
+        await self._leases.end(ending.leases, "revoked")
+        if ending.missed is not None:
+            # What lives there lives by a lease that is named here, at the same service and no longer: the event ends it too.
+            raise ending.missed
+        # The first one last, for it is by that one that an ending which breaks off is found again.
+        for part in reversed(ending.parts):
+            await self._tasks.close(part, await self._end_record(part, by))
         return await self._tasks.find(id)
 
     async def end_due_tasks(self) -> None:
@@ -167,7 +175,13 @@ class Revocation:
         task = await self._tasks.find(id)
         operator = by.name if by.kind == "Operator" else None
         return Record(
-            kind="task.ended", agent=task.agent, workload=by.workload, operator=operator, task=id, reason=task.outcome
+            kind="task.ended",
+            agent=task.agent,
+            workload=by.workload,
+            operator=operator,
+            user=task.user or None,
+            task=id,
+            reason=task.outcome,
         )
 
 

@@ -13,13 +13,16 @@ import msgspec
 from broker import spiffe_id, toml_file, trusted_issuers
 from broker.errors import ConfigurationError
 from broker.identity.development import DEVELOPMENT_DOMAIN
-from broker.trusted_issuers import OidcTrust
+from broker.trusted_issuers import OidcTrust, UserTrust
 from scopes.client_certificate import TrustedProxy
 from scopes.errors import InvalidDocument
 
 DEFAULT_FILE = Path("broker.toml")
 CONFIG_VARIABLE = "BROKER_CONFIG"
 PREFIX = "BROKER_"
+
+MAX_TTL = 900
+"""The longest life of a token, in seconds, where the settings say nothing."""
 
 # Compared as text by everybody who verifies, so it has one spelling: nothing after the host and its port (RFC 8414 §2).
 _ISSUER = re.compile(r"(?P<scheme>https?)://(?P<host>[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?")
@@ -64,10 +67,11 @@ class KeyStore(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Trust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Whose word on identity is believed."""
+    """Whose word on identity is believed: about workloads, and by `users` about people."""
 
     spiffe: tuple[SpiffeTrust, ...] = ()
     oidc: tuple[OidcTrust, ...] = ()
+    users: tuple[UserTrust, ...] = ()
     proxy: tuple[ProxyTrust, ...] = ()
 
 
@@ -90,7 +94,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     key_store: KeyStore | None = None
     trust: Trust = Trust()
     feed_access: Literal["workloads", "anyone"] | None = None
-    max_ttl: Annotated[int, msgspec.Meta(ge=1, le=3600)] = 900
+    max_ttl: Annotated[int, msgspec.Meta(ge=1, le=3600)] = MAX_TTL
     tls_certificate: str | None = None
     tls_key: str | None = None
     folder: str = ""
@@ -173,7 +177,10 @@ def _problems(settings: Settings) -> Iterator[str]:
     yield from _trust(settings)
     yield from _proxies(settings)
     yield from trusted_issuers.problems_of(
-        settings.trust.oidc, domains=[source.trust_domain for source in settings.trust.spiffe]
+        settings.trust.oidc,
+        settings.trust.users,
+        domains=[source.trust_domain for source in settings.trust.spiffe],
+        issuer=settings.issuer,
     )
     if 0 < settings.key_lifetime < _SHORTEST_KEY_LIFE:
         yield f"key_lifetime: at least {_SHORTEST_KEY_LIFE} seconds, or 0 to rotate by hand only"

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from broker.active import Active
 from broker.errors import Unavailable
 from broker.feed.event import NewEvent
 from broker.feed.follower import Follower
@@ -57,6 +58,7 @@ class Settling:
         follower: Follower,
         leases: Leases,
         tasks: Tasks,
+        active: Active,
         stuck: StuckWork,
         clock: Clock,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -66,6 +68,7 @@ class Settling:
         self._follower = follower
         self._leases = leases
         self._tasks = tasks
+        self._active = active
         self._stuck = stuck
         self._pause = pause
         self._worker = ulid.new(clock.now().wall)
@@ -110,13 +113,26 @@ class Settling:
             return _everything()
         indexes: dict[int, set[Index]] = {}
         agents = {event.value for event in ending if event.kind == "agent"}
-        for agent in agents | await self._agents_of([event.value for event in ending if event.kind == "class"]):
+        agents |= await self._agents_of([event.value for event in ending if event.kind == "class"])
+        for agent in self._and_delegates(agents):
             indexes.setdefault(shard_of(agent), set()).add(("agent", agent, epoch))
+        leases = [event.value for event in ending if event.kind == "lease"]
         roots = [event.value.partition(" ")[0] for event in ending if event.kind in ("task", "taint")]
-        trees = await asyncio.gather(*(self._tasks.unclosed_tree(root) for root in roots))
+        trees = await asyncio.gather(*map(self._tasks.unclosed_tree, roots + await self._delegated_by(leases)))
         for task in (task for tree in trees for task in tree):
             indexes.setdefault(task_shard(task), set()).add(("task", task, "leases"))
-        return _Work([event.value for event in ending if event.kind == "lease"], indexes)
+        return _Work(leases, indexes)
+
+    def _and_delegates(self, agents: Iterable[str]) -> set[str]:
+        """Return the agents with all who may hold what they delegated: it ended with them."""
+        registry = self._active.rules.registry
+        return {name for agent in agents for name in (agent, *registry.delegates_of(agent))}
+
+    async def _delegated_by(self, leases: list[str]) -> list[str]:
+        """Return the tasks that were opened by these leases: what they hold ended with them."""
+        known = await self._leases.known(leases, self._follower.standpoint().picture)
+        found = await asyncio.gather(*(self._tasks.delegated_by(lease.id, lease.record.task) for lease in known))
+        return [task for tasks in found for task in tasks]
 
     async def _agents_of(self, classes: Sequence[str]) -> set[str]:
         """Return whose leases are of these decision classes: a class that is not kept any more has none that live."""

@@ -1,6 +1,8 @@
 """Verify Agent Broker's tokens inside a protected service: offline, in process, with revocation."""
 
+from scopes.constraints import Constraint
 from scopes.errors import (
+    AlreadyUsed,
     Denied,
     Expired,
     InvalidDocument,
@@ -13,6 +15,7 @@ from scopes.errors import (
     ScopesError,
     Stale,
     Unavailable,
+    Unconfirmed,
     VerificationError,
 )
 from scopes.headers import challenge, presented
@@ -21,6 +24,8 @@ from scopes.scope import Resource, Scope
 from scopes.verifier import Grant, Verifier
 
 __all__ = [
+    "AlreadyUsed",
+    "Constraint",
     "Denied",
     "Expired",
     "Grant",
@@ -37,6 +42,7 @@ __all__ = [
     "ScopesError",
     "Stale",
     "Unavailable",
+    "Unconfirmed",
     "VerificationError",
     "Verifier",
     "challenge",

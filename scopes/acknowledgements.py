@@ -9,7 +9,7 @@ import logging
 import os
 import random
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -17,6 +17,7 @@ import httpx2
 
 from scopes.background import Background
 from scopes.clock import Clock, Instant
+from scopes.constraints import Constraint
 from scopes.issuer_keys import told
 from scopes.revocations import Picture
 
@@ -62,14 +63,19 @@ class Acknowledgements:
         client: Callable[[], httpx2.Client],
         headers: Callable[[], Mapping[str, str]],
         picture: Callable[[], Picture],
+        enforces: Sequence[Constraint],
         clock: Clock,
     ) -> None:
-        """Speak through a `client` of this process alone; `headers` say who it is, and are asked for each time."""
+        """Speak through a `client` of this process alone; `headers` say who it is, and are asked for each time.
+
+        `enforces` are the constraints that it holds tokens to.
+        """
         self._issuer = issuer
         self._audience = audience
         self._client = client
         self._headers = headers
         self._picture = picture
+        self._enforces = list(enforces)
         self._clock = clock
         self._process: _Process | None = None
         self._moved = False
@@ -102,6 +108,12 @@ class Acknowledgements:
             if process.last is not None and not process.failures:
                 self._post(process, {**process.last, "leaving": True}, timeout=_PARTING)
 
+    @property
+    def was_tried(self) -> bool:
+        """Tell whether this process was heard, or could not be, since it began."""
+        process = self._process
+        return process is not None and process.pid == os.getpid() and (process.last is not None or process.failures > 0)
+
     def acknowledge(self) -> float:
         """Acknowledge the picture that `verify` uses now; return the seconds until the next time."""
         process, now = self._own_process(), self._clock.now()
@@ -121,8 +133,10 @@ class Acknowledgements:
         return SIGN_OF_LIFE
 
     def _wait(self, process: _Process, now: Instant) -> float:
-        """Return the seconds for which nothing is to be told yet."""
-        pause = process.pause - now.since(process.tried) / 1000 if process.tried is not None else 0.0
+        """Return the seconds for which nothing is to be told yet. Who was never heard has nothing to wait for."""
+        if process.tried is None:
+            return 0.0
+        pause = process.pause - now.since(process.tried) / 1000
         return max(pause, self._spread - now.since(self._first_moved_at) / 1000) if self._moved else pause
 
     def _own_process(self) -> _Process:
@@ -140,6 +154,7 @@ class Acknowledgements:
             "id": picture.id,
             "as_of": picture.as_of,
             "version": _version(),
+            "enforces": self._enforces,
             "waited": min(waited, _MOST_WAITED),
         }
         self._post(process, said, timeout=_TIMEOUT)

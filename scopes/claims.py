@@ -1,5 +1,6 @@
 """What a token says, as frozen types: RFC 9068 claims, one RFC 9396 detail, and the lease behind it (`WIRE.md`)."""
 
+import re
 from typing import Any
 
 import msgspec
@@ -14,6 +15,9 @@ TOKEN_TYPE = "at+jwt"  # noqa: S105 - the media type of RFC 9068 §2.1, not a se
 DETAIL_TYPE = "agent_broker_scope"
 MAX_PATH = 4
 """The most tasks there can be from a root task to the one a token is for."""
+MAX_ENDS_WITH = 24
+"""The most events of others that a token can name: seven for each of the three tasks above its own, and room."""
+_ENDS_WITH = re.compile(r"(?:lease|agent|instance|class|taint|key) .+")
 MAX_LIFETIME = 3600
 """The most seconds from `iat` to `exp`: an event that ends many tokens is forgotten an hour and a minute after (`WIRE.md`)."""
 
@@ -63,6 +67,7 @@ class LeaseClaims(_Strict, frozen=True):
     """What the token says about its lease, and with it all that can end it or limits its use.
 
     `ends_on_labels` names classes of data: it ends when any task of its tree is given to read one of them.
+    `ends_with` names events, by kind and value, that end it beside its own: those of the lease that it was delegated from.
     """
 
     epoch: str
@@ -76,8 +81,14 @@ class LeaseClaims(_Strict, frozen=True):
     approval: str | None = None
     ends_on_taint: bool = False
     ends_on_labels: tuple[str, ...] = ()
+    ends_with: tuple[str, ...] = ()
     single_use: bool = False
     max_uses: int | None = None
+
+    @property
+    def uses(self) -> int | None:
+        """How often the token may be used at most; `None` where nobody counts."""
+        return 1 if self.single_use else self.max_uses
 
 
 class Claims(_Strict, frozen=True):
@@ -150,5 +161,7 @@ def _check_lease(claims: Claims) -> None:
         raise InvalidDocument(f"meant to live longer than {MAX_LIFETIME} seconds")
     if lease.position < 0 or lease.max_staleness < 0 or (lease.max_uses is not None and lease.max_uses < 1):
         raise InvalidDocument("a number of the lease is out of its range")
+    if len(lease.ends_with) > MAX_ENDS_WITH or not all(map(_ENDS_WITH.fullmatch, lease.ends_with)):
+        raise InvalidDocument("it names too many or unknown kinds of events that end it")
     if claims.cnf is not None and (claims.cnf.jkt is None) == (claims.cnf.x5t_s256 is None):
         raise InvalidDocument("cnf has to name exactly one key or certificate")

@@ -42,6 +42,12 @@ class Revoked(VerificationError):
     code = "token_revoked"
 
 
+class AlreadyUsed(VerificationError):
+    """The token has been used as often as it may be; ask for a new one."""
+
+    code = "already_used"
+
+
 class ProofRequired(VerificationError):
     """The token is bound to a key or a certificate, and this request does not prove that the caller holds it."""
 
@@ -79,4 +85,11 @@ class ReplayUnknown(VerificationError):
     """Whether the proof was used before cannot be told, so it counts as used."""
 
     code = "proof_replay_unknown"
+    status = 503
+
+
+class Unconfirmed(VerificationError):
+    """The issuer has not confirmed that it counted the use, so the token is not honoured. It may have counted it."""
+
+    code = "use_unconfirmed"
     status = 503

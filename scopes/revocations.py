@@ -71,7 +71,10 @@ class Revocable(NamedTuple):
 
 
 def revocable(claims: Claims, scope: Scope, kid: str) -> Revocable:
-    """Collect what can end the token: its lease, tasks, agent, workload, user, resource, class, key, or everything."""
+    """Collect what can end the token: its lease, tasks, agent, workload, user, resource, class, key, or everything.
+
+    And whatever ends the lease that it was delegated from.
+    """
     lease = claims.lease
     targets = targets_of(lease=claims.jti, agent=claims.client_id, workload=claims.workload, path=lease.path, scope=scope)
     targets.append(f"key {kid}")
@@ -81,6 +84,7 @@ def revocable(claims: Claims, scope: Scope, kid: str) -> Revocable:
         targets.append(f"class {lease.class_}")
     if lease.user:
         targets.append(f"user {claims.sub}")
+    targets += lease.ends_with
     targets += exposed_targets(claims.txn, taint=lease.ends_on_taint, labels=lease.ends_on_labels)
     return Revocable(lease.epoch, lease.position, lease.level, lease.approval is not None, tuple(targets))
 

@@ -28,6 +28,11 @@ def above(known: str, now: int) -> str:
     return made if made > known else _text(min(_number(known) + 1, _LARGEST))
 
 
+def time_of(ulid: str) -> int:
+    """Return when a ULID was made, in milliseconds since the Unix epoch."""
+    return _number(ulid) >> 80
+
+
 def is_id(text: str, prefix: str) -> bool:
     """Tell whether the text is the prefix followed by a ULID."""
     return text.startswith(prefix) and _ULID.fullmatch(text, len(prefix)) is not None

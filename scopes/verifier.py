@@ -5,17 +5,19 @@ import hashlib
 import ssl
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import httpx2
 import msgspec
 
 from scopes import claims as token_claims
-from scopes import jose
+from scopes import jose, ulid
 from scopes.acknowledgements import Acknowledgements
 from scopes.claims import TOKEN_TYPE, Claims
 from scopes.clock import Clock, Instant, SystemClock
+from scopes.constraints import CONSTRAINTS, COUNTED, Constraint, constraints_of
+from scopes.consumption import Consumable, Consumption
 from scopes.errors import (
     Denied,
     Expired,
@@ -25,7 +27,7 @@ from scopes.errors import (
     Revoked,
     Stale,
     Unavailable,
-    VerificationError,
+    Unconfirmed,
 )
 from scopes.feed import Feed
 from scopes.holder import Shown, check_certificate, proven
@@ -51,7 +53,10 @@ Identity = Callable[[], str]
 
 
 class Grant(msgspec.Struct, frozen=True):
-    """What a verified token allows its holder to do here. `expires` is in seconds since the Unix epoch."""
+    """What a verified token allows its holder to do here. `expires` is in seconds since the Unix epoch.
+
+    With a `consumable` it allows nothing before `Verifier.consume` has returned.
+    """
 
     agent: str
     workload: str
@@ -61,6 +66,7 @@ class Grant(msgspec.Struct, frozen=True):
     scope: Scope
     level: Level
     expires: int
+    consumable: Consumable | None = None
 
     @property
     def fields(self) -> tuple[str, ...] | None:
@@ -88,19 +94,19 @@ class _Verified:
         "not_before",
         "resource",
         "revocable",
-        "unenforceable",
+        "unenforced",
     )
 
-    def __init__(self, claims: Claims, scope: Scope, key: VerificationKey) -> None:
+    def __init__(self, claims: Claims, scope: Scope, key: VerificationKey, *, token: str, without: Constraint | None) -> None:
         self.key = key
         self.revocable: Revocable = revocable(claims, scope, key.kid)
         self.resource = str(scope.resource)
         self.expires = claims.exp * 1000
         self.not_before = (max(claims.nbf, claims.iat) - LEEWAY) * 1000
         self.max_staleness = claims.lease.max_staleness * 1000
-        self.unenforceable = _unenforceable(claims)
         self.key_thumbprint = claims.cnf.jkt if claims.cnf is not None else None
         self.certificate_thumbprint = claims.cnf.x5t_s256 if claims.cnf is not None else None
+        self.unenforced = without
         # The place in the log up to which no event was found that ends it; the epoch is compared at every use.
         self.clean_at = -1
         self.grant = Grant(
@@ -112,6 +118,7 @@ class _Verified:
             scope=scope,
             level=claims.lease.level,
             expires=claims.exp,
+            consumable=Consumable(token) if claims.lease.uses is not None else None,
         )
 
 
@@ -128,17 +135,21 @@ class Verifier:
         audience: str,
         identity: Identity | None = None,
         *,
+        without: Collection[Constraint] = (),
         replay_store: ReplayStore | None = None,
         clock: Clock | None = None,
     ) -> None:
         """Start following `issuer` for the service whose audience is `audience`; both are compared exactly.
 
-        With a `replay_store` a proof is taken once across all processes that share it, by `verify_once`.
+        A token with a constraint that is named in `without` is refused, and the issuer is told that it is not enforced here;
+        without an `identity` so it is with those that are counted at the issuer. With a `replay_store` a proof is taken once
+        across all processes that share it, by `verify_once`.
         """
         self._issuer = issuer
         self._audience = audience
         self._identity = identity
         self._clock = clock or SystemClock()
+        self._without = _not_enforced(without, can_consume=identity is not None)
         self._verified: OrderedDict[bytes, _Verified] = OrderedDict()
         self._replays = Replays(self._clock.now())
         self._replay_store = replay_store
@@ -149,8 +160,10 @@ class Verifier:
             client=self._plain_client,
             headers=self._who,
             picture=lambda: self._feed.picture,
+            enforces=tuple(name for name in CONSTRAINTS if name not in self._without),
             clock=self._clock,
         )
+        self._consumption = Consumption(issuer=issuer, client=self._async_client, headers=self._who, clock=self._clock)
         self._feed = Feed(
             issuer=issuer,
             audience=audience,
@@ -176,10 +189,15 @@ class Verifier:
         self._keys.close()
 
     def wait_until_ready(self, timeout: float = 5.0) -> None:
-        """Wait until keys and revocations are known; raise `Stale` if they are not after `timeout` seconds."""
+        """Wait until keys and revocations are known; raise `Stale` if they are not after `timeout` seconds.
+
+        It also waits until the issuer has heard of this process, or cannot be told: it gives some tokens only then.
+        """
         start = self._clock.now()
-        while not self.is_ready:
+        while not (self.is_ready and self._acknowledgements.was_tried):
             if self._clock.now().since(start) > timeout * 1000:
+                if self.is_ready:
+                    return
                 raise Stale(f"{self._issuer} could not be followed within {timeout:g} seconds")
             threading.Event().wait(_POLL)
 
@@ -252,15 +270,35 @@ class Verifier:
         _check_scope(token, action, resource, fields)
         return token.grant
 
+    async def consume(self, grant: Grant, use: str | None = None) -> None:
+        """Have the issuer count a use of the grant's token, exactly once; return when what it grants may be done.
+
+        A grant that needs no consuming is returned from at once. `use` is the caller's own id of what is about to be done, a
+        ULID: with the same one the call can be repeated, and counts once. Without one each call is a use of its own. Where
+        answers are lost the issuer is asked again, for five seconds. Raises `AlreadyUsed`, `Revoked`, `Expired`, `Denied`,
+        `Unconfirmed` where it is not known whether the use was counted, or what `verify` raises by then.
+        """
+        if grant.consumable is None:
+            return
+        now, token = self._clock.now(), grant.consumable.reveal()
+        use = ulid.new(now.wall) if use is None else use
+        if not ulid.is_id(use, ""):
+            raise ValueError("use has to be a ULID, such as scopes.ulid makes")
+        if not token:
+            raise Unconfirmed("a grant that was pickled cannot be consumed; use the one that verify returned")
+        verified = self._good(token, now)
+        await self._consumption(token, lease=grant.lease, use=use)
+        # The answer may have taken a while, and in the meantime anything may have ended the token.
+        self._check_still_good(verified, self._clock.now())
+
     def _good(self, unverified_token: str, now: Instant) -> _Verified:
         """Return a token of this issuer that is in force; all is checked but who holds it and what it is for."""
         if not self._feed.picture.epoch:
             raise Stale("no revocations are known yet")
         token = self._authentic(unverified_token, now)
         self._check_still_good(token, now)
-        if token.unenforceable is not None:
-            refusal, why = token.unenforceable
-            raise refusal(why)
+        if token.unenforced is not None:
+            raise Denied(f"the token is limited by {token.unenforced}, which this service does not enforce")
         return token
 
     def _check_still_good(self, token: _Verified, now: Instant) -> None:
@@ -288,7 +326,7 @@ class Verifier:
             raise InvalidToken(f"not a valid token: {error}") from None
         if key is None or claims.iss != self._issuer or claims.aud != self._audience:
             raise InvalidToken("a token of another issuer or for another service (RFC 8725 §3.8, §3.9)")
-        return _Verified(claims, scope, key)
+        return _Verified(claims, scope, key, token=unverified_token, without=_first_of(self._without, claims, scope))
 
     def _remember(self, digest: bytes, verified: _Verified) -> None:
         if len(self._verified) >= MAX_VERIFIED:
@@ -305,6 +343,9 @@ class Verifier:
 
     def _plain_client(self) -> httpx2.Client:
         return httpx2.Client(timeout=_TIMEOUT, verify=_authorities())
+
+    def _async_client(self) -> httpx2.AsyncClient:
+        return httpx2.AsyncClient(timeout=_TIMEOUT, verify=_authorities())
 
 
 @functools.cache
@@ -333,11 +374,19 @@ def _check_revocations(token: _Verified, picture: Picture, now: Instant) -> None
         raise Stale("revocations are not known freshly enough for this token")
 
 
-def _unenforceable(claims: Claims) -> tuple[type[VerificationError], str] | None:
-    """Return how a token is refused that this verifier cannot control: it would be honoured more widely than it says."""
-    if claims.lease.single_use or claims.lease.max_uses is not None:
-        return Denied, "the token has to be consumed at the issuer, which this verifier does not do"
-    return None
+def _not_enforced(without: Collection[Constraint], *, can_consume: bool) -> frozenset[Constraint]:
+    unknown = sorted(set(without) - set(CONSTRAINTS))
+    if unknown:
+        # What is misspelt here would be told to be enforced.
+        raise ValueError(f"without: no constraint {unknown[0]!r}; there are {', '.join(CONSTRAINTS)}")
+    return frozenset(without) if can_consume else frozenset(without) | COUNTED
+
+
+def _first_of(without: frozenset[Constraint], claims: Claims, scope: Scope) -> Constraint | None:
+    """Return a constraint of the token that is not enforced here: it would be honoured more widely than it says."""
+    lease = claims.lease
+    held = constraints_of(scope, claims.cnf, single_use=lease.single_use, max_uses=lease.max_uses)
+    return next((constraint for constraint in held if constraint in without), None)
 
 
 def _check_scope(token: _Verified, action: str, resource: str, fields: Iterable[str]) -> None:

@@ -113,6 +113,7 @@ def _shown(known: Known, position: Position) -> dict[str, Any]:
         "service": known.service,
         "audience": known.audience,
         **named(process),
+        "enforces": sorted(process.enforces),
         "epoch": process.epoch,
         "seq": process.seq,
         "lag": position.seq - process.seq if process.epoch == position.epoch else None,

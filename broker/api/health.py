@@ -8,7 +8,7 @@ from litestar.di import NamedDependency
 from broker.activation import Activation
 from broker.active import Active
 from broker.feed.follower import Follower
-from broker.identity import OidcTokens, TrustDomains
+from broker.identity import OidcTokens, TrustDomains, Users
 from broker.store.watch import Watch
 
 
@@ -26,6 +26,7 @@ async def ready(
     activation: NamedDependency[Activation],
     trust_domains: NamedDependency[TrustDomains],
     oidc: NamedDependency[OidcTokens],
+    users: NamedDependency[Users],
 ) -> Response[dict[str, Any]]:
     """Say whether this worker would issue: picture young, epoch open, store fit, and its configuration the one in force.
 
@@ -34,7 +35,7 @@ async def ready(
     """
     problem = _problem(follower, active) or watch.problem() or _unknown(active, trust_domains, oidc)
     if not problem:
-        notice = _joined(activation.notice, trust_domains.notice, oidc.notice)
+        notice = _joined(activation.notice, trust_domains.notice, oidc.notice, users.notice)
         return Response({"status": "ready", **({"problem": notice} if notice else {})})
     return Response({"status": "not ready", "problem": problem}, status_code=503, headers={"Retry-After": "1"})
 

@@ -77,6 +77,7 @@ def shown(lease: Lease) -> dict[str, Any]:
         "agent": lease.agent,
         "workload": lease.workload,
         "instance": lease.record.instance,
+        "user": lease.user or None,
         "task": lease.record.task,
         "path": lease.path,
         "scope": lease.record.scope,
@@ -87,7 +88,6 @@ def shown(lease: Lease) -> dict[str, Any]:
         "epoch": lease.decision_class.epoch,
         "position": lease.record.position,
         "class": lease.record.decision_class,
-        "user": lease.user or None,
     }
 
 

@@ -16,8 +16,11 @@ _LOG = logging.getLogger(__name__)
 _STATUS: dict[type[BrokerError], int] = {
     errors.InvalidClient: 401,
     errors.NotFound: 404,
+    errors.AlreadyUsed: 409,
     errors.Retired: 409,
     errors.Conflict: 409,
+    errors.Expired: 410,
+    errors.Revoked: 410,
     errors.ConfigurationError: 422,
     errors.LimitReached: 429,
     errors.Unavailable: 503,

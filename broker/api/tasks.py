@@ -7,26 +7,44 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from broker.active import Active
-from broker.api import bodies, pages
+from broker.api import bodies, pages, subject
 from broker.api.presented import presented
 from broker.callers import Callers
+from broker.delegation import Delegations
+from broker.feed.follower import Follower
 from broker.revocation import Revocation
 from broker.tasks import Declaration, Task, Tasks
 
 _OUTCOMES = {"complete": "completed", "fail": "failed", "cancel": "cancelled"}
 
 
+class _Declared(Declaration, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A declaration with the token that says for whom the task is done, or below what."""
+
+    subject_token: str | None = None
+    subject_token_type: str | None = None
+
+    @property
+    def alone(self) -> Declaration:
+        """The declaration without the token, which goes no further than it has to."""
+        return Declaration(self.type, self.purpose, self.resources, self.max_duration, self.parent)
+
+
 @post("/v1/tasks", status_code=201)
 async def declare(
     request: Request[Any, Any, Any],
     callers: NamedDependency[Callers],
-    tasks: NamedDependency[Tasks],
+    delegations: NamedDependency[Delegations],
     active: NamedDependency[Active],
+    follower: NamedDependency[Follower],
 ) -> dict[str, Any]:
-    """Open a task of one of the caller's types."""
+    """Open a task of one of the caller's types, for a user or below a task of another agent where a token says so."""
     agent, workload = await callers.agent(presented(request))
-    declaration = await bodies.read(request, Declaration)
-    return shown(await tasks.open(agent, workload.id, declaration, active.rules.registry))
+    declared = await bodies.read(request, _Declared)
+    registry, picture = active.rules.registry, follower.standpoint().picture
+    shown_subject = subject.shown(declared.subject_token, declared.subject_token_type)
+    behalf = await delegations.behalf(agent, workload, shown_subject, registry=registry, picture=picture)
+    return shown(await delegations.task(agent, workload.id, declared.alone, behalf=behalf, registry=registry))
 
 
 @get("/v1/tasks")
@@ -76,6 +94,7 @@ def shown(task: Task) -> dict[str, Any]:
         "id": task.id,
         "agent": task.agent,
         "workload": task.workload,
+        "user": task.user or None,
         "type": task.type,
         "purpose": task.purpose,
         "status": task.status,

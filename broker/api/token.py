@@ -10,6 +10,7 @@ from litestar.di import NamedDependency
 
 from broker.api import problems
 from broker.api.presented import DPOP, certified, proof
+from broker.api.subject import ACCESS_TOKEN, TOKEN_EXCHANGE, subject_in
 from broker.errors import (
     BrokerError,
     InvalidAuthorizationDetails,
@@ -35,7 +36,7 @@ JWT_SPIFFE = "urn:ietf:params:oauth:client-assertion-type:jwt-spiffe"
 JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 CLIENT_CREDENTIALS = "client_credentials"
 JWT_BEARER_GRANT = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-GRANTS = (CLIENT_CREDENTIALS, JWT_BEARER_GRANT)
+GRANTS = (CLIENT_CREDENTIALS, TOKEN_EXCHANGE, JWT_BEARER_GRANT)
 PATH = "/oauth/token"
 MAX_BODY = 32 * 1024
 MAX_KEY = 255
@@ -56,6 +57,7 @@ async def token(
 ) -> Response[bytes]:
     """Exchange an assertion and a task for a token (RFC 6749 §4.4, RFC 7523, RFC 9396), bound to a key by DPoP (RFC 9449 §5).
 
+    With a subject token it is for a user, or below the task of another agent (RFC 8693).
     With an `Idempotency-Key`, the same request of the same workload gets the same lease again while it lives.
     """
     if DPOP not in request.headers:
@@ -74,7 +76,10 @@ async def _answered(request: Request[Any, Any, Any], exchange: Exchange) -> Resp
     asked = parse(await form(request))._replace(idempotency_key=_idempotency_key(request))
     shown = certified(request, asked.presented)._replace(unverified_proof=proof(request))
     issued = await exchange(asked._replace(presented=shown))
-    return Response(msgspec.json.encode(_answer(issued)), media_type="application/json", headers={"Cache-Control": "no-store"})
+    # What it is, for whoever exchanged one (RFC 8693 §2.2.1).
+    exchanged = {"issued_token_type": ACCESS_TOKEN} if asked.subject is not None else {}
+    body = msgspec.json.encode(_answer(issued) | exchanged)
+    return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
 
 
 def parse(parameters: Parameters) -> TokenRequest:
@@ -95,6 +100,7 @@ def parse(parameters: Parameters) -> TokenRequest:
     return TokenRequest(
         presented=_granted(parameters) if grant == JWT_BEARER_GRANT else presented_in(parameters),
         scope=asked.scope,
+        subject=subject_in(parameters, is_exchange=grant == TOKEN_EXCHANGE),
         client_id=parameters.get("client_id"),
         task=parameters.get("task"),
         declaration=_declaration(declaration) if declaration is not None else None,

@@ -16,6 +16,7 @@ from broker.api import (
     agents,
     audit,
     configuration,
+    consumption,
     feed,
     health,
     introspection,
@@ -36,7 +37,10 @@ from broker.app.rooms import Rooms
 from broker.app.stopping import when_told_to_stop
 from broker.app.stores import Stores, connect
 from broker.callers import Callers
+from broker.consumption import Consumption
+from broker.delegation import Delegations
 from broker.endings import Endings
+from broker.enforceable import Enforceable
 from broker.enforcement import Enforcement
 from broker.errors import BrokerError
 from broker.exchange import Exchange
@@ -66,6 +70,7 @@ _HANDLERS: list[Any] = [
     tasks.end,
     leases.list_leases,
     leases.show,
+    consumption.consume,
     revocations.revoke,
     revocations.show,
     reductions.reduce,
@@ -97,6 +102,8 @@ class Broker(Rooms):
         super().__init__(configuration, stores, clock=clock)
         self.issuer = self._issuer()
         self.callers = self._callers()
+        self.enforceable = Enforceable(acknowledgements=self.acknowledgements, clock=clock)
+        self.delegations = self._delegations()
         self.exchange = self._exchange()
         self.endings = self._endings()
         self.revocation = self._revocation()
@@ -105,12 +112,8 @@ class Broker(Rooms):
         self.rotation = self._rotation()
         self.inquiry = self._inquiry()
         self.returning = self._returning()
-        self.enforcement = Enforcement(
-            acknowledgements=self.acknowledgements,
-            active=self.active,
-            clock=clock,
-            anyone_follows=configuration.settings.anyone_follows,
-        )
+        self.consumption = self._consumption()
+        self.enforcement = Enforcement(acknowledgements=self.acknowledgements, active=self.active, clock=clock)
         self.settling = self._settling()
         self.activation = self._activation()
         self.redecision = self._redecision()
@@ -125,6 +128,7 @@ class Broker(Rooms):
         self.follower.start()
         self.watch.start()
         self.oidc.start()
+        self.users.start()
         self.scheduler.start()
         try:
             with when_told_to_stop(self.streams.close):
@@ -138,6 +142,7 @@ class Broker(Rooms):
             self.keys.close()
             self.trust_domains.close()
             self.oidc.close()
+            self.users.close()
             await self.stores.shared.close()
 
     def application(self) -> Litestar:
@@ -163,8 +168,8 @@ class Broker(Rooms):
 
     def _given(self) -> dict[str, Any]:
         names = "keys streams follower watch audit leases tasks active standing callers exchange endings revocation"
-        names += " reduction lifecycle inquiry returning acknowledgements enforcement stuck_work possession adoption activation"
-        names += " rotation trust_domains oidc"
+        names += " reduction lifecycle inquiry consumption returning acknowledgements enforcement stuck_work possession"
+        names += " adoption activation rotation trust_domains oidc users delegations"
         settings = self.configuration.settings
         rooms = {name: getattr(self, name) for name in names.split()}
         mutual_tls = MutualTls(bool(settings.mtls_listen or settings.proxies), settings.mtls_url)
@@ -222,18 +227,35 @@ class Broker(Rooms):
             follower=self.follower,
         )
 
+    def _delegations(self) -> Delegations:
+        return Delegations(
+            issuer=self.configuration.settings.issuer,
+            keys=self.keys,
+            users=self.users,
+            leases=self.leases,
+            tasks=self.tasks,
+        )
+
     def _exchange(self) -> Exchange:
         return Exchange(
             identities=self.identities,
             possession=self.possession,
             active=self.active,
             standing=self.standing,
-            tasks=self.tasks,
-            permits=Permits(exposures=self.exposures, refusals=self.refusals, max_ttl=self.configuration.settings.max_ttl),
+            delegations=self.delegations,
+            permits=self._permits(),
             issuer=self.issuer,
             follower=self.follower,
             refusals=self.refusals,
             watch=self.watch,
+        )
+
+    def _permits(self) -> Permits:
+        return Permits(
+            exposures=self.exposures,
+            refusals=self.refusals,
+            enforceable=self.enforceable,
+            max_ttl=self.configuration.settings.max_ttl,
         )
 
     def _endings(self) -> Endings:
@@ -266,6 +288,7 @@ class Broker(Rooms):
             follower=self.follower,
             leases=self.leases,
             tasks=self.tasks,
+            active=self.active,
             stuck=self.stuck_work,
             clock=self.clock,
         )
@@ -280,6 +303,19 @@ class Broker(Rooms):
             callers=self.callers,
             follower=self.follower,
             leases=self.leases,
+        )
+
+    def _consumption(self) -> Consumption:
+        return Consumption(
+            issuer=self.configuration.settings.issuer,
+            keys=self.keys,
+            callers=self.callers,
+            follower=self.follower,
+            leases=self.leases,
+            log=self.log,
+            store=self.stores.shared,
+            audit=self.audit,
+            watch=self.watch,
         )
 
     def _returning(self) -> Returning:

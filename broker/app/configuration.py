@@ -16,13 +16,14 @@ from broker.identity import (
     TrustDomain,
     TrustDomains,
     TrustedIssuer,
+    TrustedUsers,
 )
 from broker.identity.bundle_sources import bundle_source
 from broker.keys import KeyFolder
 from broker.policy import PolicyFolder
 from broker.registry.registry import Registry
 from broker.settings import Settings, SpiffeTrust
-from broker.trusted_issuers import OidcTrust
+from broker.trusted_issuers import OidcTrust, UserTrust
 from scopes.clock import SystemClock
 
 T = TypeVar("T")
@@ -38,6 +39,7 @@ class Configuration(NamedTuple):
     intermediates: Mapping[str, Intermediates]
     listener: Listener | None = None
     issuers: tuple[TrustedIssuer, ...] = ()
+    users: tuple[TrustedUsers, ...] = ()
 
     @property
     def registry(self) -> Registry:
@@ -65,22 +67,29 @@ def configure(settings: Settings, *, may_differ: bool = False) -> Configuration:
     between = {name: _read(problems, Intermediates, settings.path(file)) for name, file in named.items()}
     known = TrustDomains(domain for domain in domains if domain is not None)
     issuers = tuple(_read(problems, _trusted_issuer, settings, trust) for trust in settings.trust.oidc)
+    people = tuple(_read(problems, _trusted_users, settings, trust) for trust in settings.trust.users)
     listener = _read(problems, _listener, settings, known) if settings.mtls_address is not None else None
     if problems or keys is None:
         raise ConfigurationError(problems)
     intermediates = {name: found for name, found in between.items() if found is not None}
     trusted = tuple(issuer for issuer in issuers if issuer is not None)
-    return Configuration(settings, own, keys, known, intermediates, listener, trusted)
+    users = tuple(trust for trust in people if trust is not None)
+    return Configuration(settings, own, keys, known, intermediates, listener, trusted, users)
 
 
 def objections(settings: Settings) -> Objections:
     """Return what finds all that these settings have against a registry: unknown trusts it names, and unsafe bindings."""
     issuers = {trust.name: Vouching(trust.platform, trust.identified_by) for trust in settings.trust.oidc}
-    return lambda registry: [*bindings.problems_of(registry.content, issuers)]
+    users = [trust.name for trust in settings.trust.users]
+    return lambda registry: [*bindings.problems_of(registry.content, issuers, users)]
 
 
 def _trusted_issuer(settings: Settings, trust: OidcTrust) -> TrustedIssuer:
     return trust.trusted(issuer=settings.issuer, at=settings.path, clock=SystemClock())
+
+
+def _trusted_users(settings: Settings, trust: UserTrust) -> TrustedUsers:
+    return trust.trusted(at=settings.path, clock=SystemClock())
 
 
 def _listener(settings: Settings, domains: TrustDomains) -> Listener:

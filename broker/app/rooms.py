@@ -21,6 +21,7 @@ from broker.identity import (
     Identities,
     JwtSvids,
     OidcTokens,
+    Users,
     X509Svids,
 )
 from broker.identity.private_key import PrivateKeys
@@ -64,7 +65,7 @@ class Rooms:
             on_beat=self.keys.catch_up,
             committed=lambda: self.log.latest,
         )
-        self.acknowledgements = Acknowledgements(store)
+        self.acknowledgements = Acknowledgements(store, anyone_follows=settings.anyone_follows)
         self.audit = Audit(store, clock=clock)
         self.leases = Leases(store)
         self.watch = Watch(settings.redis_url, clock=clock, replicas_required=settings.replicas_required)
@@ -72,6 +73,7 @@ class Rooms:
         self.exposures = Exposures(store, log=self.log, audit=self.audit)
         self.refusals = Refusals(store, audit=self.audit, clock=clock)
         self.oidc = OidcTokens(configuration.issuers, clock=clock)
+        self.users = Users(configuration.users, clock=clock)
         self.identities = self._identities()
         urls = [f"{address}{token.PATH}" for address in (settings.issuer, settings.mtls_url) if address is not None]
         self.possession = Possession(store=store, nonces=Nonces(store, clock=clock), urls=urls, clock=clock)

@@ -10,7 +10,7 @@ from broker import app
 from broker import policy as policies
 from broker import settings as settings_file
 from broker.active.own_files import Folders
-from broker.cli import output, sign_in
+from broker.cli import output, sign_in, trying
 from broker.cli.options import (
     DEFAULT_BROKER,
     DEFAULT_CONFIG,
@@ -23,9 +23,11 @@ from broker.cli.options import (
     OperatorName,
     Reason,
 )
-from broker.cli.refusals import UNCONFIRMED
+from broker.cli.refusals import REFUSED, UNCONFIRMED
+from broker.cli.trying import Tried
 from broker.client import Operator
 from broker.client.answers import ActivationRecord, ConfigurationRecord
+from broker.policy.trials import Trials
 from broker.registry import files
 from scopes.clock import SystemClock
 
@@ -37,6 +39,7 @@ def activate(
     reason: Reason,
     config: Config = DEFAULT_CONFIG,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Change nothing, and say what would change.")] = False,
+    untested: Annotated[bool, typer.Option("--untested", help="Send it even where cases beside the policies fail.")] = False,
     wait: Annotated[
         float | None,
         typer.Option(min=0, metavar="SECONDS", help="Wait until every worker decides by it; exit 4 where one does not yet."),
@@ -53,7 +56,9 @@ def activate(
     settings = settings_file.load(config)
     folders = Folders(settings.path(settings.registry), settings.path(settings.policies))
     # Checked here first, where the files are, so that problems are named by their paths.
-    folders.read(app.objections(settings))
+    found = folders.read(app.objections(settings))
+    if not untested:
+        _check_cases(Tried(Trials(found.policies, found.registry, max_ttl=settings.max_ttl), folders.policies))
     sent = {"registry": files.read(folders.registry), "policies": policies.read(folders.policies)}
     with sign_in.operator(broker, operator, operator_key) as client:
         done = client.activate(sent, reason=reason, dry_run=dry_run)
@@ -65,6 +70,14 @@ def activate(
         _report(done, behind, is_tried=dry_run)
     if behind:
         raise typer.Exit(UNCONFIRMED)
+
+
+def _check_cases(tried: Tried) -> None:
+    lines = trying.failing(tried.results())
+    if lines:
+        output.say("\n".join(lines))
+        output.say("Nothing was sent. --untested sends it all the same.")
+        raise typer.Exit(REFUSED)
 
 
 def _behind_after(client: Operator, done: ActivationRecord, seconds: float) -> int:

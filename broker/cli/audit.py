@@ -74,6 +74,8 @@ def _print(record: AuditRecord, *, as_json: bool) -> None:
         return
     who = record.agent or record.operator or "–"
     what = [record.scope, record.selector, record.reason, ", ".join(record.policies), record.task, record.lease]
+    if record.shadow:
+        what.append(f"shadow: {', '.join(record.shadow)}")
     said = [f"“{record.said}”"] if record.said else []
     told = "  ".join(part for part in [*what, *said] if part)
     output.text(f"{times.clock(record.time // 1000)}  {record.kind:<14}  {who:<16}  {told}")

@@ -59,7 +59,8 @@ def status(
     broker: Broker = DEFAULT_BROKER,
     as_json: AsJson = False,
 ) -> None:
-    """Show every verifier process that was heard of lately: its version, how far it is behind, how old its picture is.
+    """Show every verifier process that was heard of lately: its version, how far it is behind, how old its picture is, and
+    which constraints of tokens it enforces.
 
     Example: broker feed status
     """
@@ -77,10 +78,11 @@ def status(
             _lag(one),
             _milliseconds(one.age_ms),
             _milliseconds(one.heard_ms),
+            " ".join(one.enforces),
         )
         for one in found.verifiers
     ]
-    output.table(("SERVICE", "PROCESS", "VERSION", "BEHIND", "AGE", "HEARD"), rows, empty="No verifier is known.")
+    output.table(("SERVICE", "PROCESS", "VERSION", "BEHIND", "AGE", "HEARD", "ENFORCES"), rows, empty="No verifier is known.")
 
 
 def _lag(verifier: VerifierRecord) -> str:

@@ -78,6 +78,7 @@ def show(
             "agent": found.agent,
             "workload": found.workload,
             "instance": found.instance or "",
+            "user": found.user or "",
             "task": " › ".join(found.path),
             "issued": times.moment(found.issued),
             "expires": times.moment(found.expires),

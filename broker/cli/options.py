@@ -51,6 +51,28 @@ CertificateKey = Annotated[
     typer.Option(envvar="BROKER_KEY_FILE", metavar="FILE", help="The certificate's private key.", rich_help_panel=_PANEL),
 ]
 
+_FOR_WHOM = "For whom"
+
+UserTokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--user-token",
+        metavar="FILE",
+        help="Act for the user whose token, of your identity provider, this file holds.",
+        rich_help_panel=_FOR_WHOM,
+    ),
+]
+
+ParentTokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--parent-token",
+        metavar="FILE",
+        help="Act below the task of the agent whose token this file holds; it gives no more than that token.",
+        rich_help_panel=_FOR_WHOM,
+    ),
+]
+
 Config = Annotated[Path, typer.Option("--config", envvar="BROKER_CONFIG", metavar="FILE", help="The broker's settings.")]
 
 Reason = Annotated[str, typer.Option(metavar="TEXT", help="Why; this is kept in the audit record.")]

@@ -35,7 +35,8 @@ COMMANDS = {
     "audit": Place("broker.cli.audit:app", "Read what happened."),
     "key": Place("broker.cli.key:app", "Look at the broker's own keys, and rotate them."),
     "feed": Place("broker.cli.feed:app", "Watch what is taken away, and which verifiers have heard of it."),
-    "policy": Place("broker.cli.policy:app", "Work on policies."),
+    "policy": Place("broker.cli.policy:app", "Test, explain and simulate policies."),
+    "report": Place("broker.cli.report:app", "Say who can reach what."),
     "development": Place("broker.cli.development:app", "Make identities of the development trust domain."),
 }
 

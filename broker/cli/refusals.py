@@ -32,6 +32,8 @@ def report(error: Exception) -> int:
             output.say(hint)
     if isinstance(error, ClientError) and error.reason == "proof_required":
         output.say("--dpop-key FILE binds the token to a key.")
+    if isinstance(error, ClientError) and error.reason == "not_delegated":
+        output.say("In the registry, users and delegates_to of an agent say for whom it may act, and who may act for it.")
     return _exit_code(error)
 
 

@@ -5,9 +5,12 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+import typer
+
 from broker import private_key_file
 from broker.client import Agent, Misconfigured, Operator
 from broker.client.agent import certificate_files, identity_file
+from broker.client.subject import token_file
 from scopes.keys import SigningKey
 
 T = TypeVar("T")
@@ -38,6 +41,14 @@ def operator(broker: str, name: str, key: Path) -> Operator:
             "and `broker init` makes one"
         )
     return Operator(broker, name, private_key_file.read(file), patience=PATIENCE)
+
+
+def for_whom(user_token: Path | None, parent_token: Path | None) -> dict[str, Callable[[], str]]:
+    """Return the tokens in these files, by what they are to the client's library; raise `BadParameter` for both."""
+    if user_token is not None and parent_token is not None:
+        raise typer.BadParameter("give --user-token or --parent-token: a token above already says for which user it is")
+    named = {"user_token": user_token, "parent_token": parent_token}
+    return {name: token_file(file) for name, file in named.items() if file is not None}
 
 
 def as_agent(broker: str, files: AgentFiles, call: Callable[[Agent], Awaitable[T]], *, key: SigningKey | None = None) -> T:

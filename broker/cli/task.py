@@ -17,6 +17,8 @@ from broker.cli.options import (
     Identity,
     OperatorKey,
     OperatorName,
+    ParentTokenFile,
+    UserTokenFile,
 )
 from broker.cli.sign_in import AgentFiles
 from broker.client.agent import CANCEL, COMPLETE, FAIL, Declaration
@@ -37,6 +39,8 @@ def declare(
     ] = None,
     max_duration: Annotated[int | None, typer.Option(min=1, metavar="SECONDS", help="End the task after so long.")] = None,
     parent: Annotated[str | None, typer.Option(metavar="TASK", help="Make it a part of this task.")] = None,
+    user_token: UserTokenFile = None,
+    parent_token: ParentTokenFile = None,
     identity: Identity = None,
     certificate: Certificate = None,
     certificate_key: CertificateKey = None,
@@ -45,11 +49,13 @@ def declare(
 ) -> None:
     """Declare a task, as an agent: tokens are asked for it, and end with it.
 
+    With --user-token it is done for that user; with --parent-token it is part of another agent's task.
     Example: broker task declare summarise-ticket --purpose "Ticket 4711" --resource crm:ticket/4711
     """
     declaration = Declaration(type, purpose, resource or None, max_duration, parent)
+    subject = sign_in.for_whom(user_token, parent_token)
     files = AgentFiles(identity, certificate, certificate_key)
-    _show(sign_in.as_agent(broker, files, lambda agent: agent.declare(declaration)), as_json=as_json)
+    _show(sign_in.as_agent(broker, files, lambda agent: agent.declare(declaration, **subject)), as_json=as_json)
 
 
 @app.command()
@@ -180,6 +186,7 @@ def _show(task: TaskRecord, *, as_json: bool) -> None:
             "type": task.type,
             "agent": task.agent,
             "workload": task.workload,
+            "user": task.user or "",
             "purpose": task.purpose,
             "resources": ", ".join(task.resources or ()),
             "part of": task.path[-2] if len(task.path) > 1 else "",

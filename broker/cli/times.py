@@ -1,9 +1,11 @@
 """Times as people read them: by their own clock, and how far away."""
 
 import datetime
+import re
 
 from scopes.clock import SystemClock
 
+_SPAN = re.compile(r"([0-9]{1,6})([smhd])")
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "m"), (1, "s"))
 
 
@@ -29,8 +31,16 @@ def distance(seconds: int) -> str:
     if seconds == 0:
         return "now"
     size, unit = next(unit for unit in _UNITS if abs(seconds) >= unit[0])
-    span = f"{abs(seconds) // size}{unit}"
-    return f"in {span}" if seconds > 0 else f"{span} ago"
+    away = f"{abs(seconds) // size}{unit}"
+    return f"in {away}" if seconds > 0 else f"{away} ago"
+
+
+def span(text: str) -> int:
+    """Read a span of time like `90s`, `30m`, `24h` or `7d` and return its seconds; raise `ValueError` for anything else."""
+    match = _SPAN.fullmatch(text)
+    if match is None:
+        raise ValueError(f"{text!a} is not a span of time like 90s, 30m, 24h or 7d")
+    return int(match[1]) * next(size for size, unit in _UNITS if unit == match[2])
 
 
 def _local(seconds: int) -> datetime.datetime:

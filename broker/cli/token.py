@@ -1,7 +1,6 @@
 """`broker token`: ask for tokens, and look into them."""
 
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +9,16 @@ import typer
 
 from broker import private_key_file
 from broker.cli import output, sign_in, times
-from broker.cli.options import DEFAULT_BROKER, AsJson, Broker, Certificate, CertificateKey, Identity
+from broker.cli.options import (
+    DEFAULT_BROKER,
+    AsJson,
+    Broker,
+    Certificate,
+    CertificateKey,
+    Identity,
+    ParentTokenFile,
+    UserTokenFile,
+)
 from broker.cli.sign_in import AgentFiles
 from broker.cli.unverified import Inspected, read, verified
 from broker.client.agent import Agent, Declaration
@@ -31,6 +39,8 @@ def request(
     type: Annotated[str | None, typer.Option(metavar="TYPE", help="Declare a task of this type in the same call.")] = None,
     purpose: Annotated[str, typer.Option(metavar="TEXT", help="What the declared task is for.")] = "",
     ttl: Annotated[int | None, typer.Option(min=1, metavar="SECONDS", help="The longest life wanted.")] = None,
+    user_token: UserTokenFile = None,
+    parent_token: ParentTokenFile = None,
     dpop_key: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Bind the token to this private key, which is made if it is not there.")
     ] = None,
@@ -42,7 +52,8 @@ def request(
 ) -> None:
     """Ask for a token, as an agent, and print it: the only command that prints one.
 
-    With neither --task nor --type, the agent's default task is opened or joined. Without --dpop-key it is a bearer token, which
+    With neither --task nor --type, the agent's default task is opened or joined. With --user-token it is for that user, with
+    --parent-token below the task of the agent that handed that token over. Without --dpop-key it is a bearer token, which
     works for whoever has it; `broker token prove` makes the proofs that one with a key needs.
     Example: broker token request 'crm:ticket/4711#read[subject]' --type summarise-ticket --purpose "Ticket 4711"
     """
@@ -52,9 +63,13 @@ def request(
         raise typer.BadParameter("--purpose is of a task that is declared here: give --type too")
     declaration = Declaration(type, purpose) if type is not None else None
     key = private_key_file.create(dpop_key) if dpop_key is not None else None
-    asked = partial(Agent.token, scope=scope, task=task, declaration=declaration, ttl=ttl)
+    subject = sign_in.for_whom(user_token, parent_token)
     files = AgentFiles(identity, certificate, certificate_key)
-    _print(sign_in.as_agent(broker, files, asked, key=key), dpop_key, as_json=as_json)
+
+    async def ask(agent: Agent) -> Token:
+        return await agent.token(scope, task=task, declaration=declaration, ttl=ttl, **subject)
+
+    _print(sign_in.as_agent(broker, files, ask, key=key), dpop_key, as_json=as_json)
 
 
 @app.command()

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,6 +27,7 @@ from broker.client.certificate import ClientCertificate
 from broker.client.connection import PATIENCE, Connection
 from broker.client.errors import ClientError, Misconfigured, Refused, UnexpectedAnswer
 from broker.client.holder import Bearer, Bound, Holder
+from broker.client.subject import TOKEN_EXCHANGE, ParentToken, Subject, UserToken, subject_of
 from broker.client.tokens import Token, Tokens
 from scopes.clock import Clock, SystemClock
 from scopes.errors import InvalidScope
@@ -42,6 +44,7 @@ KEY_VARIABLE = "BROKER_KEY_FILE"
 COMPLETE, FAIL, CANCEL = "complete", "fail", "cancel"
 """How a task can be ended by whoever it belongs to."""
 
+_CLIENT_CREDENTIALS = "client_credentials"
 _TOKEN_PATH = "/oauth/token"  # noqa: S105 - a path, not a secret
 _BOUND = "DPoP"
 _USE_NONCE = "use_dpop_nonce"
@@ -142,16 +145,28 @@ class Agent:
         purpose: str = "",
         resources: Sequence[str] | None = None,
         max_duration: int | None = None,
+        user_token: UserToken | None = None,
+        parent_token: ParentToken | None = None,
     ) -> "Task":
-        """Return a task to be entered with `async with`, which declares it, and ends it however the body ends."""
-        return Task(self, Declaration(type, purpose, resources, max_duration))
+        """Return a task to be entered with `async with`, which declares it, and ends it however the body ends.
 
-    async def declare(self, declaration: Declaration) -> TaskRecord:
-        """Open a task that nobody ends but its maker, or its time."""
-        body = msgspec.to_builtins(declaration)
-        return await self._connection.ask(
-            lambda: self._connection.request("POST", "/v1/tasks", assertion=self._identity(), json=body), TaskRecord
-        )
+        With a `user_token` it is done for that user. With a `parent_token`, which another agent handed over, it is part of that
+        one's task, gives no more than that token, and ends with it at the latest.
+        """
+        declaration = Declaration(type, purpose, resources, max_duration)
+        return Task(self, declaration, user_token=user_token, parent_token=parent_token)
+
+    async def declare(
+        self, declaration: Declaration, *, user_token: UserToken | None = None, parent_token: ParentToken | None = None
+    ) -> TaskRecord:
+        """Open a task that nobody ends but its maker, or its time; for a user or below another's, as `task` does."""
+        subject = subject_of(user_token, parent_token)
+
+        def make() -> httpx2.Request:
+            body = msgspec.to_builtins(declaration) | (subject.members if subject is not None else {})
+            return self._connection.request("POST", "/v1/tasks", assertion=self._identity(), json=body)
+
+        return await self._connection.ask(make, TaskRecord)
 
     async def show_task(self, id: str) -> TaskRecord:
         """Return one of the agent's tasks."""
@@ -167,17 +182,27 @@ class Agent:
         )
 
     async def token(
-        self, scope: str, *, task: str | None = None, declaration: Declaration | None = None, ttl: int | None = None
+        self,
+        scope: str,
+        *,
+        task: str | None = None,
+        declaration: Declaration | None = None,
+        ttl: int | None = None,
+        user_token: UserToken | None = None,
+        parent_token: ParentToken | None = None,
     ) -> Token:
-        """Ask for a token for an open task, for one declared in the same call, or with neither for the default task."""
-        form = {"grant_type": "client_credentials", "scope": _canonical(scope)}
+        """Ask for a token for an open task, for one declared in the same call, or with neither for the default task.
+
+        With a `user_token` or a `parent_token` the task is for that user, or below that token's.
+        """
+        form = {"grant_type": _CLIENT_CREDENTIALS, "scope": _canonical(scope)}
         form |= {"task": task} if task is not None else {}
         form |= {"task_declaration": msgspec.json.encode(declaration).decode()} if declaration is not None else {}
         form |= {"requested_ttl": str(ttl)} if ttl is not None else {}
 
         asked = self.clock.now().wall // 1000
         shown = self._shown()
-        issued = await self._issued(form)
+        issued = await self._issued(form, subject_of(user_token, parent_token))
         if self._holder is not None and issued.token_type != _BOUND:
             raise UnexpectedAnswer("the broker did not bind the token to this agent's key, so it is not used")
         expires = asked + issued.expires_in
@@ -185,12 +210,14 @@ class Agent:
             issued.access_token, issued.scope, expires, issued.lease_id, issued.task_id, self._holder is not None, shown
         )
 
-    async def _issued(self, form: dict[str, str]) -> Issued:
+    async def _issued(self, form: dict[str, str], subject: Subject | None) -> Issued:
         url = self._connection.address.url + _TOKEN_PATH
 
         def make() -> httpx2.Request:
             proof = self._holder.prove("POST", url) if self._holder is not None else None
-            return self._connection.request("POST", _TOKEN_PATH, proof=proof, data={**form, **self._credentials()})
+            exchanged = {"grant_type": TOKEN_EXCHANGE, **subject.members} if subject is not None else {}
+            data = {**form, **exchanged, **self._credentials()}
+            return self._connection.request("POST", _TOKEN_PATH, proof=proof, data=data)
 
         if self._holder is None:
             return await self._connection.ask(make, Issued)
@@ -246,15 +273,22 @@ class Task:
     cannot be told so, that is raised, for the task's tokens then live on until they expire.
     """
 
-    def __init__(self, agent: Agent, declaration: Declaration) -> None:
-        """Prepare a task of the agent."""
+    def __init__(
+        self,
+        agent: Agent,
+        declaration: Declaration,
+        *,
+        user_token: UserToken | None = None,
+        parent_token: ParentToken | None = None,
+    ) -> None:
+        """Prepare a task of the agent, for a user or below another agent's task where such a token is given."""
         self._agent = agent
-        self._declaration = declaration
+        self._declare = partial(agent.declare, declaration, user_token=user_token, parent_token=parent_token)
         self._record: TaskRecord | None = None
         self._tokens = Tokens(self._ask, clock=agent.clock, can_use=agent.can_use)
 
     async def __aenter__(self) -> "Task":
-        self._record = await self._agent.declare(self._declaration)
+        self._record = await self._declare()
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:

@@ -46,6 +46,7 @@ class TaskRecord(_Answer, frozen=True):
     ends: int
     path: tuple[str, ...]
     resources: tuple[str, ...] | None = None
+    user: str | None = None
 
 
 class TaskPage(_Answer, frozen=True):
@@ -233,7 +234,10 @@ class RevocationRecord(_Answer, frozen=True):
 
 
 class VerifierRecord(_Answer, frozen=True):
-    """A verifier process. `lag` is how many numbers it is behind the head, in this epoch; times are milliseconds."""
+    """A verifier process. `lag` is how many numbers it is behind the head, in this epoch; times are milliseconds.
+
+    `enforces` are the constraints that it holds tokens to.
+    """
 
     service: str
     audience: str
@@ -244,6 +248,7 @@ class VerifierRecord(_Answer, frozen=True):
     epoch: str
     seq: int
     heard_ms: int
+    enforces: tuple[str, ...] = ()
     lag: int | None = None
     age_ms: int | None = None
 
@@ -299,7 +304,10 @@ class ConfigurationRecord(_Answer, frozen=True):
 
 
 class AuditRecord(_Answer, frozen=True, omit_defaults=True):
-    """One audit record. `time` is milliseconds; `said` is what somebody wrote, and not to be believed."""
+    """One audit record. `time` is milliseconds; `said` is what somebody wrote, and not to be believed.
+
+    `seen` are the facts that policies saw, with the moment; `shadow` those in shadow mode that would have turned the answer.
+    """
 
     cursor: str
     time: int
@@ -309,9 +317,11 @@ class AuditRecord(_Answer, frozen=True, omit_defaults=True):
     workload: str | None = None
     operator: str | None = None
     instance: str | None = None
+    user: str | None = None
     task: str | None = None
     lease: str | None = None
     scope: str | None = None
+    use: str | None = None
     reason: str | None = None
     policies: tuple[str, ...] = ()
     policy_version: str | None = None
@@ -320,6 +330,8 @@ class AuditRecord(_Answer, frozen=True, omit_defaults=True):
     position: int | None = None
     selector: str | None = None
     said: str | None = None
+    shadow: tuple[str, ...] = ()
+    seen: dict[str, Any] | None = None
 
 
 class AuditPage(_Answer, frozen=True):

@@ -152,9 +152,13 @@ class Operator:
         """Return what is in force, and which workers decide by it."""
         return self._ask("GET", "/v1/configuration", ConfigurationRecord)
 
-    def audit(self, cursor: str = "") -> AuditPage:
-        """Return the records after the cursor, oldest first: a page of them, none where there are no more."""
-        return self._ask("GET", "/v1/audit/events", AuditPage, params={"cursor": cursor})
+    def audit(self, cursor: str = "", *, since: int = 0) -> AuditPage:
+        """Return the records after the cursor, oldest first: a page of them, none where there are no more.
+
+        Without a cursor it begins with the first record since then, in milliseconds.
+        """
+        asked = {"cursor": cursor} if cursor else {"since": str(since)}
+        return self._ask("GET", "/v1/audit/events", AuditPage, params=asked)
 
     def feed(self, audience: str) -> Iterator[News]:
         """Follow the feed of one audience until its stream ends."""

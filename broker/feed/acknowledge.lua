@@ -1,7 +1,7 @@
 -- Take one acknowledgement: the process was heard, and its place moves up where the log holds the place that it names.
 -- KEYS epoch, log, verifiers, heard
--- ARGV process, epoch, number, id, as_of, version, 1 where it leaves, the most processes, the silence after which one is gone, and
--- the ms for which it has been at this place already
+-- ARGV process, epoch, number, id, as_of, version, 1 where it leaves, the most processes, the silence after which one is gone,
+-- the ms for which it has been at this place already, and the constraints that it enforces
 -- Returns 1 where the place counts; 0 where it is of another epoch, ahead of the head, or not of this log; -1 if there are too many.
 local time = now()
 local process, epoch, seq = ARGV[1], ARGV[2], tonumber(ARGV[3])
@@ -33,7 +33,7 @@ local function is_of_this_log()
 end
 local at_epoch, at, as_of, first, moves = '-', '-1', '0', time, ''
 if known then
-  at_epoch, at, as_of, first, moves = string.match(known, '^%S+ (%S+) (%S+) (%d+) (%d+) %d+ %S+ (%S*)$')
+  at_epoch, at, as_of, first, moves = string.match(known, '^%S+ (%S+) (%S+) (%d+) (%d+) %d+ %S+ (%S*)')
 end
 local counts = is_of_this_log()
 if counts then
@@ -50,7 +50,8 @@ if counts then
   end
   as_of = math.max(tonumber(as_of), math.min(tonumber(ARGV[5]), time))
 end
-redis.call('HSET', KEYS[3], process, table.concat({process, at_epoch, at, as_of, first, time, ARGV[6], moves}, ' '))
+local row = {process, at_epoch, at, as_of, first, time, ARGV[6], moves, ARGV[11]}
+redis.call('HSET', KEYS[3], process, table.concat(row, ' '))
 redis.call('ZADD', KEYS[4], time, process)
 -- A broom, for audiences of which nobody is heard any more.
 redis.call('PEXPIRE', KEYS[3], 2 * tonumber(ARGV[9]))

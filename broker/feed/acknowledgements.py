@@ -21,18 +21,26 @@ MOST_PROCESSES = 1_000
 SILENCE = 300_000
 """The milliseconds after which a process that is not heard is forgotten; much longer than any is allowed to know nothing."""
 
+EVERY_VERSION = frozenset({"fields", "proof", "certificate"})
+"""What a process enforces that does not say what: so did every version of the library that did not."""
+
 _MOST_MOVES = 32
+_MOST_NAMES = 16
+_UNSAID = "-"
 
 Name = Annotated[str, msgspec.Meta(pattern=r"\A[0-9A-Za-z_-]{8,64}\Z")]
 Version = Annotated[str, msgspec.Meta(pattern=r"\A[0-9A-Za-z.+_-]{1,32}\Z")]
 Id = Annotated[str, msgspec.Meta(max_length=64)]
 Number = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+ConstraintName = Annotated[str, msgspec.Meta(pattern=r"\A[a-z][a-z_]{0,31}\Z")]
+"""A later library may enforce what this broker does not know."""
 
 
 class Acknowledgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """What a process says: up to which place it enforces, and when that was vouched for (milliseconds); or that it leaves.
 
     `waited` is the milliseconds for which it has enforced that place already: telling so can wait, enforcing cannot.
+    `enforces` are the constraints that it holds tokens to.
     """
 
     verifier: Name
@@ -42,6 +50,7 @@ class Acknowledgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
     id: Id
     as_of: Number
     version: Version
+    enforces: Annotated[tuple[ConstraintName, ...], msgspec.Meta(max_length=_MOST_NAMES)] | None = None
     waited: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 0
     leaving: bool = False
 
@@ -49,7 +58,7 @@ class Acknowledgement(msgspec.Struct, frozen=True, forbid_unknown_fields=True, k
 class Process(NamedTuple):
     """A verifier process as it was heard: `first` and `last` are milliseconds by the store's clock, as are those of `moves`.
 
-    Without a place that counts, `epoch` is empty and `seq` is -1.
+    Without a place that counts, `epoch` is empty and `seq` is -1. `enforces` are the constraints that it holds tokens to.
     """
 
     workload: str
@@ -61,6 +70,7 @@ class Process(NamedTuple):
     last: int
     version: str
     moves: tuple[tuple[int, int], ...]
+    enforces: frozenset[str] = EVERY_VERSION
 
     def reached(self, seq: int) -> int | None:
         """Return when this place of its epoch was first acknowledged, or `None` where that is not kept any more."""
@@ -90,8 +100,10 @@ class Logged(NamedTuple):
 class Acknowledgements:
     """Keeps what was acknowledged, and finds what it is about."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, anyone_follows: bool) -> None:
+        """Keep them in the store; where not `anyone_follows`, those of nobody in particular are not believed."""
         self._store = store
+        self._anyone_follows = anyone_follows
         # What is kept is bounded; and whether a revocation holds is asked most when something is wrong.
         self._acknowledge = store.script("broker.feed", "acknowledge", even_when_full=True)
         self._find = store.script("broker.feed", "find")
@@ -101,7 +113,10 @@ class Acknowledgements:
         keys = (feed_key("epoch"), feed_key("log"), *_keys(said.aud))
         place = (said.epoch, said.seq, said.id, said.as_of, said.version, int(said.leaving))
         process = f"{workload}/{said.verifier}"
-        counts = await self._store.run(self._acknowledge, keys, (process, *place, MOST_PROCESSES, SILENCE, said.waited))
+        enforces = ",".join(sorted(set(said.enforces))) if said.enforces is not None else _UNSAID
+        counts = await self._store.run(
+            self._acknowledge, keys, (process, *place, MOST_PROCESSES, SILENCE, said.waited, enforces)
+        )
         if counts < 0:
             message = f"{MOST_PROCESSES} verifier processes of this service are known; no other is kept until one is gone"
             raise LimitReached(message, reason="verifier_processes", retry_after=int(SILENCE / 1000))
@@ -123,7 +138,8 @@ class Acknowledgements:
     async def processes(self, audience: str, *, now: int) -> list[Process]:
         """Return the processes of an audience that were heard in the last minutes before `now` (milliseconds), by name."""
         known = [_process(row.decode()) for row in await self._store.call("HVALS", _keys(audience)[0])]
-        return sorted(process for process in known if process.last >= now - SILENCE)
+        believed = [process for process in known if self._anyone_follows or process.workload != ANONYMOUS]
+        return sorted((process for process in believed if process.last >= now - SILENCE), key=lambda process: process[:2])
 
 
 _FIND_KEYS = tuple(feed_key(part) for part in ("epoch", "log", "live"))
@@ -139,7 +155,8 @@ def _position(reply: list[bytes | int]) -> Position:
 
 
 def _process(row: str) -> Process:
-    name, epoch, seq, as_of, first, last, version, moves = row.split(" ")
+    # A worker of before writes what it knows, without the constraints.
+    name, epoch, seq, as_of, first, last, version, moves, enforces = (*row.split(" "), _UNSAID)[:9]
     workload, _, id = name.rpartition("/")
     pairs = [move.split(":") for move in moves.split(",") if move]
     return Process(
@@ -152,6 +169,7 @@ def _process(row: str) -> Process:
         last=int(last),
         version=version,
         moves=tuple((int(place), int(time)) for place, time in pairs),
+        enforces=EVERY_VERSION if enforces == _UNSAID else frozenset(filter(None, enforces.split(","))),
     )
 
 

@@ -1,11 +1,20 @@
 -- Commit events: give each the next number, append it to the log and to the live set. An id seen before changes nothing.
--- KEYS epoch, log, live, ends, standing
--- ARGV epoch, then for each event its id, until, the event, and of a standing act its target, its rank, and the epoch and the
--- number of its origin; all four are '' for other events, the last two for an act that is new.
--- Returns the number of the last of the events, or nothing where the epoch is another; 0 where what stands overtakes all of them.
+-- KEYS epoch, log, live, ends, standing, and active where the events are of one configuration
+-- ARGV epoch, where there is the last key the id of that configuration, then for each event its id, until, the event, and of a
+-- standing act its target, its rank, and the epoch and the number of its origin; all four are '' for other events, the last two for
+-- an act that is new.
+-- Returns the number of the last of the events, or nothing where the epoch is another; 0 where what stands overtakes all of them,
+-- -1 where another configuration is in force.
 local head = redis.call('HMGET', KEYS[1], 'id', 'seq', 'head')
 if head[1] ~= ARGV[1] then
   return false
+end
+local first = 2
+if KEYS[6] then
+  first = 3
+  if redis.call('HGET', KEYS[6], 'id') ~= ARGV[2] then
+    return -1
+  end
 end
 local seq, last = tonumber(head[2]), 0
 -- The rank of a retirement (acts.py), which holds against whatever is not one, whenever that came.
@@ -28,7 +37,7 @@ local function is_overtaken(target, epoch, number, rank)
   end
   return known_rank > rank
 end
-for i = 2, #ARGV, 7 do
+for i = first, #ARGV, 7 do
   local id, ends, event, target, rank = ARGV[i], ARGV[i + 1], ARGV[i + 2], ARGV[i + 3], tonumber(ARGV[i + 4])
   local origin, number = ARGV[i + 5], tonumber(ARGV[i + 6])
   if origin == '' then

@@ -27,6 +27,14 @@ class Committed(NamedTuple):
     seq: int
 
 
+class Life(NamedTuple):
+    """The epoch that the store is in, the life of the server that it belongs to, and the number of its last event."""
+
+    epoch: str
+    run_id: str
+    seq: int
+
+
 class OwnPlace(NamedTuple):
     """Where what this worker committed stands, and the id of the event there, where that is known."""
 
@@ -69,15 +77,25 @@ class Log:
         entries = await self._store.call("XRANGE", feed_key("log"), f"({after}-0", "+", "COUNT", most)
         return [(int(id.partition(b"-")[0]), msgspec.json.decode(fields[3], type=NewEvent)) for id, fields in entries]
 
-    async def append(self, epoch: str, events: Sequence[NewEvent]) -> Committed:
+    async def life(self) -> Life:
+        """Return what the store itself says of its life; without an epoch, all of it is empty."""
+        id, run_id, seq = await self._store.call("HMGET", feed_key("epoch"), "id", "run_id", "seq")
+        return Life(id.decode(), run_id.decode(), int(seq)) if id is not None else Life("", "", -1)
+
+    async def append(self, epoch: str, events: Sequence[NewEvent], *, configuration: str | None = None) -> Committed:
         """Commit all the events in one atomic step; raise `Unavailable` where that is not certain.
 
-        Not certain means: the store did not confirm, or a new epoch has begun and the caller has to look again. Raises
-        `Retired` for the lifting of what is for good: nothing is committed then.
+        Not certain means: the store did not confirm, or a new epoch has begun and the caller has to look again; or another
+        than the `configuration` is in force, where one is named. Raises `Retired` for the lifting of what is for good: nothing
+        is committed then.
         """
-        seq = await self._store.run(self._append, KEYS, [epoch, *arguments_of(events)])
+        keys, whose = (KEYS, ()) if configuration is None else ((*KEYS, ACTIVE), (configuration,))
+        seq = await self._store.run(self._append, keys, [epoch, *whose, *arguments_of(events)])
         if seq is None:
             raise _lost()
+        if seq == -1:
+            said = "another configuration came into force while this was decided; ask again"
+            raise Unavailable(said, reason="configuration_pending", retry_after=1)
         if seq == 0:
             raise Retired("it is retired, and that is for good")
         # Of several, some may have been overtaken, so that it is not known which one stands there.

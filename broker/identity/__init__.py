@@ -14,6 +14,7 @@ from broker.identity.presented import AssertionType, Presented
 from broker.identity.spiffe import JwtSvids
 from broker.identity.token_review import TokenReview
 from broker.identity.trust_domain import TrustDomain, TrustDomains
+from broker.identity.users import TrustedUsers, User, Users
 from broker.identity.x509 import Intermediates, X509Svids
 
 __all__ = [
@@ -33,7 +34,10 @@ __all__ = [
     "TrustDomain",
     "TrustDomains",
     "TrustedIssuer",
+    "TrustedUsers",
     "UnverifiedNames",
+    "User",
+    "Users",
     "X509Svids",
     "jwks",
     "unverified_names",

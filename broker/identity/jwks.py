@@ -1,6 +1,6 @@
 """Where the keys of an OpenID issuer come from: a file, an address, or what the issuer says of itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -100,6 +100,34 @@ class FetchedKeys(Refreshed[KeySet]):
     def keys(self) -> KeySet:
         """The keys in force."""
         return self.value or KeySet()
+
+
+class FollowedKeys:
+    """The keys of several issuers by the names of their trusts, followed together."""
+
+    def __init__(self, sources: Iterable[tuple[str, KeySource]]) -> None:
+        self._sources = tuple(sources)
+
+    @property
+    def notice(self) -> str:
+        """What is wrong with the keys of any issuer; empty if nothing is."""
+        problems = [(name, source.problem) for name, source in self._sources]
+        return "; ".join(f"keys of {name}: {problem}" for name, problem in problems if problem)
+
+    @property
+    def are_unknown(self) -> bool:
+        """Tell whether no issuer's keys are known, so that no token proves anything now."""
+        return not any(len(source.keys) for _, source in self._sources)
+
+    def start(self) -> None:
+        """Begin to follow the keys of every issuer."""
+        for _, source in self._sources:
+            source.start()
+
+    def close(self) -> None:
+        """End following them."""
+        for _, source in self._sources:
+            source.close()
 
 
 class _Discovery(msgspec.Struct, frozen=True):

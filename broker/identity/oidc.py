@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
-import msgspec
-
 from broker.errors import InvalidClient
-from broker.identity.jwks import KeySource
+from broker.identity.jwks import FollowedKeys, KeySource
+from broker.identity.openid import OpenIdClaims
 from broker.identity.platforms import Platform, check_workload, flattened
 from broker.identity.token_review import Reviewed, TokenReview
 from broker.workload import Workload
@@ -14,24 +13,7 @@ from scopes import jose, strict_json
 from scopes.clock import Clock
 from scopes.errors import InvalidDocument
 
-MAX_SKEW = 30
-"""The seconds by which a token may be from the future (`DESIGN.md` 5); there is none on its expiry."""
-
-MAX_LIFETIME = 86_400
-"""The seconds a token may live: a platform that gives longer ones has not been told to give short ones."""
-
 _TYPES: frozenset[str | None] = frozenset({"jwt", None})
-
-
-class _Claims(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What every token has to have; what else there is, is read after the signature was checked."""
-
-    iss: str
-    sub: str
-    aud: str | tuple[str, ...]
-    exp: int
-    iat: int
-    nbf: int | None = None
 
 
 class TrustedIssuer(NamedTuple):
@@ -49,38 +31,18 @@ class TrustedIssuer(NamedTuple):
     review: TokenReview | None = None
 
 
-class OidcTokens:
+class OidcTokens(FollowedKeys):
     """Authenticates workloads by their platform's tokens. A token is not single-use: its owner shows it while it lives."""
 
     def __init__(self, trusts: Iterable[TrustedIssuer], *, clock: Clock) -> None:
         self._trusts = tuple(trusts)
+        super().__init__((trust.name, trust.keys) for trust in self._trusts)
         self._issuers = frozenset(trust.issuer for trust in self._trusts)
         self._clock = clock
 
     def knows(self, issuer: str | None) -> bool:
         """Tell whether a token of this issuer would be looked at."""
         return issuer in self._issuers
-
-    @property
-    def notice(self) -> str:
-        """What is wrong with the keys of any issuer; empty if nothing is."""
-        problems = [(trust.name, trust.keys.problem) for trust in self._trusts]
-        return "; ".join(f"keys of {name}: {problem}" for name, problem in problems if problem)
-
-    @property
-    def are_unknown(self) -> bool:
-        """Tell whether no issuer's keys are known, so that no token proves anything now."""
-        return not any(len(trust.keys.keys) for trust in self._trusts)
-
-    def start(self) -> None:
-        """Begin to follow the keys of every issuer."""
-        for trust in self._trusts:
-            trust.keys.start()
-
-    def close(self) -> None:
-        """End following them."""
-        for trust in self._trusts:
-            trust.keys.close()
 
     async def authenticate(self, unverified_token: str) -> Workload:
         """Return the workload; raise `InvalidClient`, or `Unavailable` where a review is wanted and nobody can be asked."""
@@ -95,12 +57,12 @@ class OidcTokens:
 
     def _verify(self, unverified_token: str) -> tuple[TrustedIssuer, Workload]:
         jws = jose.read(unverified_token, types=_TYPES)
-        unverified_claims = strict_json.decode(jws.unverified_payload, type=_Claims, max_bytes=jose.MAX_TOKEN_BYTES)
+        unverified_claims = strict_json.decode(jws.unverified_payload, type=OpenIdClaims, max_bytes=jose.MAX_TOKEN_BYTES)
         # Whose keys to use stands in the token itself; all else waits until its signature is checked.
         trust = self._signer(jws, [trust for trust in self._trusts if trust.issuer == unverified_claims.iss])
         payload = jws.verified_payload(trust.keys.keys)
-        claims = strict_json.decode(payload, type=_Claims, max_bytes=jose.MAX_TOKEN_BYTES)
-        self._check(claims, trust)
+        claims = strict_json.decode(payload, type=OpenIdClaims, max_bytes=jose.MAX_TOKEN_BYTES)
+        claims.check(trust.audience, now=self._clock.now().wall)
         document = strict_json.decode(payload, type=dict[str, Any], max_bytes=jose.MAX_TOKEN_BYTES)
         return trust, _workload(trust, claims, document)
 
@@ -119,20 +81,6 @@ class OidcTokens:
             raise InvalidDocument("two issuers of this name have its key, so it could mean two workloads")
         return (signers or holders)[0]
 
-    def _check(self, claims: _Claims, trust: TrustedIssuer) -> None:
-        now = self._clock.now().wall
-        audience = (claims.aud,) if isinstance(claims.aud, str) else claims.aud
-        if audience != (trust.audience,):
-            raise InvalidDocument(f"its audience has to be {trust.audience} and nothing else")
-        if not 0 <= claims.exp < 2**40 or now >= claims.exp * 1000:
-            raise InvalidDocument("it has expired")
-        if not 0 <= claims.exp - claims.iat <= MAX_LIFETIME:
-            raise InvalidDocument(f"it may live {MAX_LIFETIME} seconds at most; ask the platform for a shorter one")
-        if max(claims.iat, claims.nbf or 0) * 1000 > now + MAX_SKEW * 1000:
-            raise InvalidDocument("it is from the future")
-        if not claims.sub.isprintable():
-            raise InvalidDocument("its subject is no text")
-
 
 def _is_signed_by(jws: jose.UnverifiedJws, trust: TrustedIssuer) -> bool:
     try:
@@ -142,7 +90,7 @@ def _is_signed_by(jws: jose.UnverifiedJws, trust: TrustedIssuer) -> bool:
     return True
 
 
-def _workload(trust: TrustedIssuer, claims: _Claims, document: dict[str, Any]) -> Workload:
+def _workload(trust: TrustedIssuer, claims: OpenIdClaims, document: dict[str, Any]) -> Workload:
     found = flattened(document)
     check_workload(trust.platform, document, found)
     other = [path for path, value in trust.require.items() if found.get(path) != value]

@@ -80,3 +80,9 @@ def check_workload(platform: Platform, document: Mapping[str, Any], claims: Clai
         raise InvalidDocument(f"it is not the token of a workload: it has no {', '.join(missing)}")
     if not platform.is_subject(claims.get("sub", ""), claims):
         raise InvalidDocument("it is not the token of a workload: its subject is none")
+
+
+def is_of_workload(document: Mapping[str, Any]) -> bool:
+    """Tell whether it has all that the tokens of some known platform's workloads have, and nobody else's."""
+    claims = flattened(document)
+    return any(all(claims.get(path) for path in platform.required) for platform in PLATFORMS.values() if platform.required)

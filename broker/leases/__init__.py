@@ -1,7 +1,7 @@
 """Leases: what is out, for whom, for which task, until when, and how it ended."""
 
 from broker.leases.classes import DecisionClass
-from broker.leases.leases import AgentEnded, LeaseEnded, Leases, LiveClass, NewLease, TaskClosed, Written
+from broker.leases.leases import AgentEnded, LeaseEnded, Leases, LiveClass, NewLease, NewUse, TaskClosed, Written
 from broker.leases.records import Lease, LeaseRecord, Mark, Settled, Times
 from broker.leases.volume import Volume
 
@@ -15,6 +15,7 @@ __all__ = [
     "LiveClass",
     "Mark",
     "NewLease",
+    "NewUse",
     "Settled",
     "TaskClosed",
     "Times",

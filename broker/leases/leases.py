@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from broker.errors import LimitReached, NotFound, Unavailable
+from broker.errors import AlreadyUsed, BrokerError, Expired, LimitReached, NotFound, Revoked, Unavailable
 from broker.leases.classes import DecisionClass
 from broker.leases.records import LEASE, Ended, Lease, LeaseRecord, Mark, Settled, parse
 from broker.leases.volume import Volume, flattened
@@ -64,6 +64,19 @@ class LiveClass(NamedTuple):
     decision_class: DecisionClass
 
 
+class NewUse(NamedTuple):
+    """A use of a lease to be counted, by an id of its maker: at most `most` are, and `audit` is the record that goes with it.
+
+    `expires` is when the lease's token does, in milliseconds.
+    """
+
+    lease: str
+    id: str
+    most: int
+    expires: int
+    audit: bytes
+
+
 class LeaseEnded(Exception):
     """The lease that is to be repeated has ended."""
 
@@ -82,6 +95,7 @@ class Leases:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._issue = store.script("broker.leases", "issue")
+        self._consume = store.script("broker.leases", "consume")
         names = ("end", "forget", "list", "expire", "keep", "floor")
         self._end, self._forget, self._list, self._expire, self._keep, self._floor = (
             store.script("broker.leases", name, even_when_full=True) for name in names
@@ -118,12 +132,27 @@ class Leases:
             raise Unavailable(said, reason="configuration_pending", retry_after=seconds)
         raise LimitReached(f"the limit {name} is reached", reason=name, retry_after=seconds)
 
+    async def consume(self, use: NewUse) -> None:
+        """Count a use of a live lease and record it, in one atomic step, or do neither.
+
+        To repeat it, with the same id, is safe and counts nothing. Raises `AlreadyUsed`, `Expired`, `Revoked` for a lease that
+        ended or is not known, and `Unavailable` where it is not certain whether it was counted.
+        """
+        shard = shard_of_id(use.lease, LEASE)
+        if shard is None:
+            raise Revoked("the token has no lease")
+        keys = [key(shard, *part) for part in (("leases",), ("uses", use.lease), ("audit",))]
+        outcome = await self._store.run(self._consume, keys, [use.lease, use.id, use.most, use.expires, use.audit])
+        if outcome != b"used":
+            refusal, message = _UNUSABLE[outcome]
+            raise refusal(message)
+
     async def raise_floors(self, epoch: str, seq: int) -> None:
         """Write no lease any more that was decided before this place of the log; raise `Unavailable` if that is not certain."""
         await asyncio.gather(*(self.raise_floor(shard, epoch, seq) for shard in range(SHARDS)))
 
     async def raise_floor(self, shard: int, epoch: str, seq: int) -> None:
-        """Do so in one shard."""
+        """Write no lease of a shard any more that was decided before this place of the log; otherwise as `raise_floors`."""
         await self._store.run(self._floor, [key(shard, "floor")], [epoch, seq])
 
     async def end(self, ids: Iterable[str], how: Ended) -> int:
@@ -234,10 +263,16 @@ class Leases:
         if not picture.epoch:
             raise Unavailable("nothing is known yet about what has been revoked", retry_after=1)
         reply = await self._store.run(self._list, [index, key(shard, "leases"), key(shard, "class")], [key(shard, ""), *which])
-        return [parse(entry, now=reply[0], picture=picture) for entry in zip(*[iter(reply[1:])] * 7, strict=True)]
+        return [parse(entry, now=reply[0], picture=picture) for entry in zip(*[iter(reply[1:])] * 8, strict=True)]
 
 
 _REFUSALS: dict[bytes, type[Exception]] = {b"task_closed": TaskClosed, b"ended": LeaseEnded, b"agent_ended": AgentEnded}
+
+_UNUSABLE: dict[bytes, tuple[type[BrokerError], str]] = {
+    b"already_used": (AlreadyUsed, "the token has been used as often as it may be; ask for another"),
+    b"expired": (Expired, "the token has expired"),
+    b"ended": (Revoked, "the token was ended before its time"),
+}
 
 
 def _written(lease: NewLease) -> tuple[list[str], list[str | bytes | int]]:

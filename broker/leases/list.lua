@@ -2,7 +2,8 @@
 -- KEYS index, leases, class   ARGV prefix of the shard's keys, then one of
 --   first rank, last rank (inclusive) · '-', lease ids … · '>', the lease it goes on after, that one's score, the most to read
 -- Without a lease to go on after, it begins with the first whose time is not over.
--- Returns the time, then for each lease its id, its text, of its task the agent, the workload, the path and the user, and its class.
+-- Returns the time, then for each lease its id, its text, of its task the agent, the workload, the path, the user and by what lease
+-- it was delegated, and its class.
 local function next_rank(index, id, score)
   local rank = redis.call('ZRANK', index, id)
   if rank then
@@ -27,9 +28,10 @@ for _, id in ipairs(ids) do
   local lease = redis.call('HGET', KEYS[2], id)
   if lease then
     local id_of_task, class = string.match(lease, '^%d+ %d+ %a+ (%S+) (%S+) ')
-    local task = redis.call('HMGET', ARGV[1] .. 'task:' .. id_of_task, 'agent', 'workload', 'path', 'user')
-    local known = redis.call('HGET', KEYS[3], class)
-    for _, part in ipairs({id, lease, task[1] or '', task[2] or '', task[3] or '[]', task[4] or '', known or ''}) do
+    local names = {'agent', 'workload', 'path', 'user', 'delegation'}
+    local task = redis.call('HMGET', ARGV[1] .. 'task:' .. id_of_task, unpack(names))
+    local known = redis.call('HGET', KEYS[3], class) or ''
+    for _, part in ipairs({id, lease, task[1] or '', task[2] or '', task[3] or '[]', task[4] or '', task[5] or 'null', known}) do
       table.insert(reply, part)
     end
   end

@@ -82,18 +82,19 @@ class Settled(NamedTuple):
 class Lease(NamedTuple):
     """A lease as it is shown: `status` is `live`, `expired`, `revoked` or `undone`. Times are seconds. Never the token.
 
-    `user` is for whom its task is done; empty where it is for nobody.
+    `user` is for whom its task is done, and `ends_with` names the events that end what that was delegated by.
     """
 
     id: str
     agent: str
     workload: str
     path: tuple[str, ...]
-    user: str
     record: LeaseRecord
     decision_class: DecisionClass
     times: Times
     status: str
+    user: str = ""
+    ends_with: tuple[str, ...] = ()
 
     @property
     def scope(self) -> Scope:
@@ -101,21 +102,29 @@ class Lease(NamedTuple):
         return Scope.parse(self.record.scope)
 
 
+class _Delegation(msgspec.Struct, frozen=True):
+    """What is read of how a task was delegated."""
+
+    ends_with: tuple[str, ...]
+
+
 def parse(entry: tuple[bytes, ...], *, now: int, picture: Picture) -> Lease:
     """Read one entry of `list.lua` as it stands at `now` (milliseconds), ended by whatever the picture knows."""
-    id, text, agent, workload, path, user, decision_class = (part.decode() for part in entry)
+    id, text, agent, workload, path, user, delegation, decision_class = (part.decode() for part in entry)
     issued, life, status, record_text = text.split(" ", 3)
     record = LeaseRecord.read(record_text)
+    delegated = msgspec.json.decode(delegation, type=_Delegation | None)
     lease = Lease(
         id=id,
         agent=agent,
         workload=record.workload or workload,
         path=msgspec.json.decode(path, type=tuple[str, ...]),
-        user=user,
         record=record,
         decision_class=DecisionClass.read(decision_class),
         times=Times(int(issued), int(issued) + int(life)),
         status=status,
+        user=user,
+        ends_with=delegated.ends_with if delegated else (),
     )
     return lease._replace(status=_status(lease, now, picture)) if status == "live" else lease
 
@@ -138,6 +147,7 @@ def _revocable(lease: Lease) -> Revocable:
         targets.append(f"instance {record.instance}")
     if lease.user:
         targets.append(f"user {lease.user}")
+    targets += lease.ends_with
     if lease.path:
         targets += exposed_targets(lease.path[0], taint=decided.ends_on_taint, labels=decided.ends_on_labels)
     return Revocable(decided.epoch, record.position, decided.level, approved=decided.approved, targets=tuple(targets))

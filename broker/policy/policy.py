@@ -1,5 +1,6 @@
 """The second lock: Cedar decides inside the ceiling, at request time, default deny, `forbid` wins (`DESIGN.md` 3.2)."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -18,6 +19,9 @@ MAX_REMEMBERED = 10_000
 """How many answers are remembered. A policy is a function of what it sees, so the same question has the same answer."""
 
 _REFUSED = ("forbidden", "not_permitted")
+
+_TAINT = "(taint)"
+"""What outsiders wrote, where it stands beside the names of classes of data; no class is called so."""
 
 
 class Policy:
@@ -80,7 +84,8 @@ class Policy:
 
     def ends_on(self, decision: Decision) -> tuple[bool, tuple[str, ...]]:
         """Tell what an answer does not survive: the taint of the task's tree, and which classes of data it may yet read."""
-        facts, moment = decision.facts, self.moment()
+        assert decision.seen is not None
+        facts, moment = decision.seen.facts, decision.seen.moment
         known = self._ends.get((facts, moment))
         return (
             known if known is not None else keep(self._ends, (facts, moment), self.ends_of(facts, moment), most=MAX_REMEMBERED)
@@ -88,17 +93,20 @@ class Policy:
 
     def ends_of(self, facts: Facts, moment: Moment) -> tuple[bool, tuple[str, ...]]:
         """Tell the same of facts that are allowed, without remembering it."""
+        yet = [_TAINT] if "tainted" in self._folder.reads and not facts.tainted else []
+        yet += sorted(self._registry.data_classes.difference(facts.labels)) if self._folder.reads_labels else []
+        fatal = [name for name in yet if not self._survives(facts, moment, [name])]
+        harmless = [name for name in yet if name not in fatal]
+        # Where none of these alone is too much and all together are, it is not known which of them: so each of them is.
+        if len(harmless) > 1 and not self._survives(facts, moment, harmless):
+            fatal = yet
+        return _TAINT in fatal, tuple(name for name in fatal if name != _TAINT)
 
-        def still(**changes: Any) -> bool:
-            return self.answer(msgspec.structs.replace(facts, **changes), moment).allowed
-
-        on_taint = "tainted" in self._folder.reads and not facts.tainted and not still(tainted=True)
-        if not self._folder.reads_labels:
-            return on_taint, ()
-        others = tuple(sorted(self._registry.data_classes.difference(facts.labels)))
-        fatal = tuple(label for label in others if not still(labels=_with(facts, label)))
-        # Where no class alone is too much and all together are, it is not known which of them: so each of them is.
-        return on_taint, others if not fatal and not still(labels=_with(facts, *others)) else fatal
+    def _survives(self, facts: Facts, moment: Moment, names: Sequence[str]) -> bool:
+        """Tell whether the answer would be the same yes, had the task's tree read all of these as well."""
+        labels = tuple(sorted({*facts.labels, *names} - {_TAINT}))
+        exposed = msgspec.structs.replace(facts, tainted=facts.tainted or _TAINT in names, labels=labels)
+        return self.answer(exposed, moment).allowed
 
     def check_operation(self, principal: Uid, action: str, resource: Uid, attributes: dict[str, Any]) -> Decision:
         """Decide on an operation on the broker itself; raise `AccessDenied` unless it is allowed."""
@@ -141,7 +149,3 @@ class Policy:
 
     def _asked(self, facts: Facts, moment: Moment) -> Asked:
         return entities.of_token(facts, moment, self._registry, reads=self._folder.reads)
-
-
-def _with(facts: Facts, *labels: str) -> tuple[str, ...]:
-    return tuple(sorted({*facts.labels, *labels}))

@@ -67,7 +67,7 @@ action "configuration:activate" appliesTo { principal: [Operator], resource: [Fl
 action "keys:list", "keys:rotate" appliesTo { principal: [Operator], resource: [Fleet] };
 action "task:show", "task:end" appliesTo { principal: [Agent, Operator], resource: [Task] };
 action "feed:follow" appliesTo { principal: [Service, Operator], resource: [Feed] };
-action "token:introspect" appliesTo { principal: [Service], resource: [Tokens] };
+action "token:introspect", "token:consume" appliesTo { principal: [Service], resource: [Tokens] };
 """
 
 
@@ -80,12 +80,16 @@ def schema_of(registry: Registry) -> str:
 
 
 def _catalogue(registry: Registry) -> str:
-    lines = ["// The catalogue."]
+    lines, used = ["// The catalogue."], set()
     for service_name, service in sorted(registry.content.services.items()):
         for type, resource in sorted(service.resources.items()):
             for action, entry in sorted(resource.actions.items()):
-                lines.append(
-                    f'action "{action_name(service_name, type, action)}" in ["{entry.level}"] '
-                    "appliesTo { principal: [Agent], resource: [Record], context: TokenContext };"
-                )
+                lines.append(_action(action_name(service_name, type, action), entry.level))
+                used.add(entry.level)
+    # A policy for a level is none that is misspelt where the catalogue has no action of that level yet.
+    lines += [_action(f"no {level}", level) for level in LEVELS if level not in used]
     return "\n".join(lines) + "\n"
+
+
+def _action(name: str, level: str) -> str:
+    return f'action "{name}" in ["{level}"] appliesTo {{ principal: [Agent], resource: [Record], context: TokenContext }};'

@@ -20,12 +20,6 @@ def resolve_fields(scope: Scope, entry: Entry) -> Scope:
     return scope._replace(fields=tuple(sorted(entry.action.default_fields)))
 
 
-def check_enforceable(entry: Entry) -> None:
-    """Raise `AccessDenied` for a constraint that no verifier can enforce yet: it would silently not control."""
-    if entry.action.single_use:
-        raise AccessDenied("single-use tokens cannot be enforced by this service's verifier", reason="not_enforceable")
-
-
 def check(scope: Scope, task_type: str, entry: Entry, registry: Registry) -> tuple[str, ...]:
     """Return the patterns of the task type that, taken together, allow every field of the scope; raise `AccessDenied`."""
     matching = [pattern for pattern in registry.patterns(task_type) if pattern.matches(scope)]

@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 
 from broker.registry.overlaps import overlapping
-from broker.registry.records import Content, ResourceType, Service, WorkloadSelector
+from broker.registry.records import Action, Content, ResourceType, Service, UserBinding, WorkloadSelector
 from broker.spiffe_id import is_spiffe_id
 from broker.toml_file import nearest
+from scopes.constraints import CONSTRAINTS
 from scopes.errors import InvalidDocument, InvalidScope
 from scopes.keys import TOKEN_ALGORITHMS, KeySet, thumbprint
 from scopes.scope import ScopePattern, is_name
@@ -67,6 +68,9 @@ def _services(content: Content) -> Iterator[str]:
         if not service.environment or not service.owner:
             yield f"{where}: needs an environment and an owner"
         yield from _selectors(service.workloads, where)
+        for constraint in service.enforces or ():
+            if constraint not in CONSTRAINTS:
+                yield f"{where}.enforces: no constraint {constraint!r}{nearest(constraint, CONSTRAINTS)}"
         for name_of_type, resource in service.resources.items():
             yield from _resource_type(resource, f"{where}.resources.{name_of_type}", name_of_type)
 
@@ -77,15 +81,21 @@ def _resource_type(resource: ResourceType, where: str, name: str) -> Iterator[st
     if not resource.actions:
         yield f"{where}: has no actions, so nothing could ever be granted on it"
     for action_name, action in resource.actions.items():
-        unknown = [field for field in action.default_fields or () if field not in resource.fields]
-        for field in unknown:
-            yield f"{where}.actions.{action_name}.default_fields: no field {field!r}{nearest(field, resource.fields)}"
-        if action.default_fields == ():
-            yield f"{where}.actions.{action_name}.default_fields: is empty; leave it out to have every request name its fields"
-        if len(set(action.default_fields or ())) != len(action.default_fields or ()):
-            yield f"{where}.actions.{action_name}.default_fields: names a field twice"
-        if action.max_ttl > MAX_TTL:
-            yield f"{where}.actions.{action_name}.max_ttl: is above {MAX_TTL} seconds"
+        yield from _action(action, resource, f"{where}.actions.{action_name}")
+
+
+def _action(action: Action, resource: ResourceType, where: str) -> Iterator[str]:
+    unknown = [field for field in action.default_fields or () if field not in resource.fields]
+    for field in unknown:
+        yield f"{where}.default_fields: no field {field!r}{nearest(field, resource.fields)}"
+    if action.default_fields == ():
+        yield f"{where}.default_fields: is empty; leave it out to have every request name its fields"
+    if len(set(action.default_fields or ())) != len(action.default_fields or ()):
+        yield f"{where}.default_fields: names a field twice"
+    if action.max_ttl > MAX_TTL:
+        yield f"{where}.max_ttl: is above {MAX_TTL} seconds"
+    if action.single_use is not None and action.max_uses is not None:
+        yield f"{where}: single_use and max_uses say the same thing twice; leave one out (single use is max_uses = 1)"
 
 
 def _task_types(content: Content) -> Iterator[str]:
@@ -137,6 +147,20 @@ def _agents(content: Content) -> Iterator[str]:
                 yield f"{where}.tasks: no task type {task!r}{nearest(task, content.tasks)}"
         if agent.default_task is not None and agent.default_task not in agent.tasks:
             yield f"{where}.default_task: {agent.default_task!r} is not one of its tasks"
+        for other in agent.delegates_to:
+            if other not in content.agents:
+                yield f"{where}.delegates_to: no agent {other!r}{nearest(other, content.agents)}"
+        yield from _users(agent.users, f"{where}.users")
+
+
+def _users(bindings: tuple[UserBinding, ...], where: str) -> Iterator[str]:
+    issuers = Counter(binding.issuer for binding in bindings)
+    for issuer, number in issuers.items():
+        if number > 1:
+            yield f"{where}: names {issuer!r} twice; one entry has all its clients"
+    for binding in bindings:
+        if not binding.clients or "" in binding.clients:
+            yield f"{where}: {binding.issuer!r} needs clients, by name: what was issued to others is none of the agent's"
 
 
 def _overlaps(content: Content) -> Iterator[str]:

@@ -79,14 +79,16 @@ def _covers(spiffe: str, id: str) -> bool:
 class Action(_Record, frozen=True):
     """What a service's owner says of one action. `max_ttl` and `max_staleness` are seconds.
 
-    `external` says that something leaves the organisation by it.
+    `single_use` is `None` where its owner says nothing; what holds is `is_single_use`. `external` says that something leaves
+    the organisation by it.
     """
 
     level: Level
     max_ttl: Positive = DEFAULT_TTL
     reversible: bool = True
     external: bool = False
-    single_use: bool = False
+    single_use: bool | None = None
+    max_uses: Positive | None = None
     max_staleness: Positive | None = None
     default_fields: tuple[str, ...] | None = None
 
@@ -94,6 +96,13 @@ class Action(_Record, frozen=True):
     def staleness(self) -> int:
         """The seconds a verifier may go without news before it refuses a token for this action."""
         return self.max_staleness if self.max_staleness is not None else STALENESS[self.level]
+
+    @property
+    def is_single_use(self) -> bool:
+        """Whether a token for this action may be used once only: as its owner says, else where it triggers something."""
+        if self.single_use is not None:
+            return self.single_use
+        return self.level == "trigger" and self.max_uses is None
 
 
 class ResourceType(_Record, frozen=True):
@@ -118,13 +127,17 @@ class DataClass(_Record, frozen=True):
 
 
 class Service(_Record, frozen=True):
-    """A protected service. Its `workloads`, and whoever signs with one of its `keys`, may follow the feed for its audience."""
+    """A protected service. Its `workloads`, and whoever signs with one of its `keys`, may follow the feed for its audience.
+
+    `enforces` names the constraints that it holds tokens to, where its verifiers do not say so themselves.
+    """
 
     audience: str
     environment: str
     owner: str
     workloads: tuple[WorkloadSelector, ...] = ()
     keys: tuple[dict[str, Any], ...] = ()
+    enforces: tuple[str, ...] | None = None
     resources: dict[str, ResourceType] = {}
 
 
@@ -151,6 +164,13 @@ class TaskType(_Record, frozen=True):
     limits_per_agent: Limits = Limits()
 
 
+class UserBinding(_Record, frozen=True):
+    """For whose users an agent may act: those of the trust `issuer` whose token was issued to one of the `clients`."""
+
+    issuer: str
+    clients: tuple[str, ...]
+
+
 class AgentRecord(_Record, frozen=True):
     """An agent as reviewed; without owner, purpose, environment and end date it is only declared."""
 
@@ -161,6 +181,8 @@ class AgentRecord(_Record, frozen=True):
     keys: tuple[dict[str, Any], ...] = ()
     tasks: tuple[str, ...] = ()
     default_task: str | None = None
+    users: tuple[UserBinding, ...] = ()
+    delegates_to: tuple[str, ...] = ()
     ends: datetime.date | None = None
     review_by: datetime.date | None = None
     limits: Limits = Limits()

@@ -76,6 +76,17 @@ class Registry:
             raise NotFound(f"there is no agent {name!a}")
         return Agent(name, record)
 
+    def delegates_of(self, name: str) -> frozenset[str]:
+        """Return the agents that can hold what this one delegated, or what those it delegates to passed on."""
+        found: set[str] = set()
+        rest = [name]
+        while rest:
+            record = self.content.agents.get(rest.pop())
+            new = set(record.delegates_to if record else ()) - found
+            found |= new
+            rest += new
+        return frozenset(found)
+
     def task_type(self, name: str) -> TaskType | None:
         """Return the task type, if there is one."""
         return self.content.tasks.get(name)

@@ -1,5 +1,6 @@
 """Lua scripts: read from beside the room that owns them, the clock put before each."""
 
+import functools
 import hashlib
 import re
 from importlib.resources import files
@@ -20,11 +21,17 @@ class Script:
         """Read `name`.lua of `package` and put the clock's text before it."""
         self.name = name
         flags = _EVEN_WHEN_FULL if even_when_full else ""
-        self.text = flags + clock + files(package).joinpath(f"{name}.lua").read_text()
+        self.text = flags + clock + _read(package, name)
         self.sha = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
         self.writes = _writes(self.text)
 
 
+@functools.cache
+def _read(package: str, name: str) -> str:
+    return files(package).joinpath(f"{name}.lua").read_text()
+
+
+@functools.cache
 def _writes(text: str) -> bool:
     """Tell whether a script may write: it does, unless every call in it names a command that only reads."""
     calls, named = re.findall(r"redis\.p?call\b", text), re.findall(r"redis\.p?call\('(\w+)'", text)

@@ -17,14 +17,19 @@ def shard_of(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % SHARDS
 
 
+def digits(shard: int) -> str:
+    """Write a shard as ids and keys have it."""
+    return f"{shard:0{_DIGITS}}"
+
+
 def sharded_id(prefix: str, *, shard: int, now: int) -> str:
     """Make an id whose last two characters are its shard."""
-    return f"{prefix}{ulid.new(now)[:-_DIGITS]}{shard:0{_DIGITS}}"
+    return f"{prefix}{ulid.new(now)[:-_DIGITS]}{digits(shard)}"
 
 
 def repeatable_id(prefix: str, *, shard: int, seed: bytes) -> str:
     """Make an id of a shard from a seed: always the same one, and nobody else's."""
-    return f"{prefix}{ulid.derived(seed)[:-_DIGITS]}{shard:0{_DIGITS}}"
+    return f"{prefix}{ulid.derived(seed)[:-_DIGITS]}{digits(shard)}"
 
 
 def shard_of_id(id: str, prefix: str) -> int | None:
@@ -37,7 +42,7 @@ def shard_of_id(id: str, prefix: str) -> int | None:
 
 def key(shard: int, *parts: str) -> str:
     """Name a key of a shard."""
-    return f"ab:{{s{shard:0{_DIGITS}}}}:{':'.join(parts)}"
+    return f"ab:{{s{digits(shard)}}}:{':'.join(parts)}"
 
 
 def feed_key(part: str) -> str:

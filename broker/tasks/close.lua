@@ -1,5 +1,5 @@
--- Close a task that is ending, and all below it, once its end has been committed. It may be repeated.
--- KEYS tasks, closed, audit   ARGV prefix of the shard's keys, task id, audit record
+-- Close a task that is ending, and all below it in this shard, once its end has been committed. It may be repeated.
+-- KEYS tasks, closed, audit   ARGV prefix of the shard's keys, task id, audit record, the digits of the shard
 -- Returns how many tasks it closed.
 local closed = 0
 local tree = {ARGV[2]}
@@ -16,7 +16,9 @@ while #tree > 0 do
   redis.call('ZREM', KEYS[1], id)
   redis.call('ZADD', KEYS[2], 'NX', now(), id)
   for _, child in ipairs(redis.call('SMEMBERS', task .. ':children')) do
-    table.insert(tree, child)
+    if string.sub(child, -2) == ARGV[4] then
+      table.insert(tree, child)
+    end
   end
 end
 return closed

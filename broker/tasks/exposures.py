@@ -40,6 +40,16 @@ class Exposure(NamedTuple):
         return Exposure(self.tainted and not known.tainted, self.labels - known.labels)
 
 
+class Told(NamedTuple):
+    """Whose verifiers hear of it, `None` for all, as the configuration of this id has it.
+
+    Where another is in force, other verifiers may have to hear of it, so nothing is committed.
+    """
+
+    audiences: tuple[str, ...] | None
+    configuration: str
+
+
 class _Root(NamedTuple):
     """What a root's record said in one epoch: what came since is in the picture of that epoch. `ends` is milliseconds."""
 
@@ -55,16 +65,17 @@ class Exposures:
         self._log = log
         self._audit = audit
         self._expose, self._read_exposure = (store.script("broker.tasks", name) for name in ("expose", "exposure"))
-        self._known: dict[tuple[str, str], _Root] = {}
+        self._known: dict[tuple[str, str, frozenset[str]], _Root] = {}
 
-    async def of(self, task: Task, picture: Picture, classes: Iterable[str]) -> Exposure:
-        """Return what the task's tree was exposed to, as far as the picture tells; raise `InvalidGrant`, `Unavailable`."""
-        root = await self._root(task.path[0], picture.epoch)
+    async def of(self, task: Task, picture: Picture, classes: frozenset[str]) -> Exposure:
+        """Return what the task's tree was exposed to, as far as the picture tells; raise `InvalidGrant`, `Unavailable`.
+
+        `classes` are those that the registry speaks of. Of others that it spoke of once, the root's record tells.
+        """
+        root = await self._root(task.path[0], picture.epoch, classes)
         return root.exposure | _in(picture, task.path[0], classes)
 
-    async def expose(
-        self, task: Task, gained: Exposure, picture: Picture, *, scope: str, audiences: tuple[str, ...] | None
-    ) -> None:
+    async def expose(self, task: Task, gained: Exposure, picture: Picture, *, scope: str, told: Told) -> None:
         """Commit what the tree is about to be given to read, unless the picture has it; raise `Unavailable` if not certain.
 
         The record first: whoever reads it in a later epoch knows of it, also where the events could not be committed.
@@ -87,22 +98,26 @@ class Exposures:
         await self._store.run(
             self._expose, [key(shard, "task", root), key(shard, "audit")], [self._audit.encode(record), *names]
         )
-        ends = (await self._root(root, picture.epoch)).ends
-        await self._log.append(picture.epoch, [*_events(root, new, picture.epoch, until=ends + GRACE, audiences=audiences)])
+        ends = (await self._read(root)).ends
+        events = [*_events(root, new, picture.epoch, until=ends + GRACE, audiences=told.audiences)]
+        await self._log.append(picture.epoch, events, configuration=told.configuration)
 
-    async def _root(self, root: str, epoch: str) -> _Root:
-        known = self._known.get((root, epoch))
-        return known if known is not None else await self._read(root, epoch)
+    async def _root(self, root: str, epoch: str, classes: frozenset[str]) -> _Root:
+        place = root, epoch, classes
+        known = self._known.get(place)
+        if known is not None:
+            return known
+        if len(self._known) >= MAX_REMEMBERED:
+            self._known.pop(next(iter(self._known)))
+        return self._known.setdefault(place, await self._read(root))
 
-    async def _read(self, root: str, epoch: str) -> _Root:
+    async def _read(self, root: str) -> _Root:
         reply = await self._store.run(self._read_exposure, [key(task_shard(root), "task", root)], [])
         if reply is None:
             raise InvalidGrant("the root of this task's tree is not there any more; declare another")
         ends, *names = reply[0], *(name.decode() for name in reply[1:])
         labels = frozenset(name.removeprefix(_LABEL) for name in names if name.startswith(_LABEL))
-        if len(self._known) >= MAX_REMEMBERED:
-            self._known.pop(next(iter(self._known)))
-        return self._known.setdefault((root, epoch), _Root(Exposure(_TAINTED in names, labels), ends))
+        return _Root(Exposure(_TAINTED in names, labels), ends)
 
 
 def _in(picture: Picture, root: str, classes: Iterable[str]) -> Exposure:

@@ -52,6 +52,20 @@ class Declaration(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
             raise InvalidRequest(f"resources: {error}") from None
 
 
+class Delegation(msgspec.Struct, frozen=True):
+    """By which lease of the task above another agent's task is done, and what holds for it because of that.
+
+    No token of it says more than the `scope` of that lease. `ends_with` are the events that end the lease, and with it these
+    tokens. `actors` are the workloads through which it came, the last first. Where the lease's token `is_bound`, so are these.
+    """
+
+    lease: str
+    scope: str
+    ends_with: tuple[str, ...]
+    actors: tuple[str, ...] = ()
+    is_bound: bool = False
+
+
 class Task(msgspec.Struct, frozen=True):
     """A task as it is kept. `created` and `ends` are milliseconds by the store's clock; `path` leads from the root to it.
 
@@ -60,7 +74,8 @@ class Task(msgspec.Struct, frozen=True):
     child is never wider than its parent. `outcome` is how it ends, once it is ending.
 
     `user` is for whom it is done, `groups` those that their token named; empty where it is done for nobody. Then `subject`
-    is the user. Both are the root's, for the whole tree.
+    is the user. Both are the root's, for the whole tree. `delegation` is there where a task of the path was opened by a lease
+    of the task above it; it is that of the last such step.
     """
 
     id: str
@@ -78,6 +93,7 @@ class Task(msgspec.Struct, frozen=True):
     outcome: str = ""
     user: str = ""
     groups: tuple[str, ...] = ()
+    delegation: Delegation | None = None
 
     @property
     def is_open(self) -> bool:

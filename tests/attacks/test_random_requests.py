@@ -199,6 +199,7 @@ async def test_any_json_as_a_revocation(shared: Front, body: Any) -> None:
             "seq": st.integers(0, 2**53) | JSON_VALUES,
             "id": TEXTS | JSON_VALUES,
             "as_of": st.integers(0, 2**53) | JSON_VALUES,
+            "enforces": st.lists(TEXTS, max_size=3) | JSON_VALUES,
             "leaving": JSON_VALUES,
         },
     )
@@ -208,6 +209,19 @@ async def test_any_json_as_an_acknowledgement(shared: Front, body: Any) -> None:
     response = await shared.post("/v1/feed/acknowledgements", body, "crm")
     check_rest_answer(response)
     assert not response.is_success or body.get("leaving") is True or response.json() == {"counted": False}
+
+
+@given(
+    st.fixed_dictionaries(
+        {"token": TEXTS | JSON_VALUES, "use": st.just("01ARZ3NDEKTSV4RRFFQ69G5FAV") | TEXTS | JSON_VALUES},
+        optional={"more": JSON_VALUES},
+    )
+    | JSON_VALUES
+)
+async def test_any_json_as_a_use(shared: Front, body: Any) -> None:
+    response = await shared.post("/v1/leases/consume", body, "crm")
+    check_rest_answer(response)
+    assert not response.is_success
 
 
 @given(content=st.binary(max_size=100), path=st.sampled_from(["/v1/tasks", "/v1/revocations"]))

@@ -11,11 +11,13 @@ import httpx2
 from broker import private_key_file
 from broker.api.token import JWT_SPIFFE
 from scopes import jose
+from tests.broker import key_files
 from tests.broker.world import BOT, CRM_WORKLOAD, ISSUER, OTHER, World, fake_backend
 from tests.scopes.tokens import compact, new_key
 
 STRANGER = "spiffe://development.test/agent/nobody"
-WORKLOADS = {"bot": BOT, "other": OTHER, "crm": CRM_WORKLOAD, "stranger": STRANGER}
+HELPER = "spiffe://development.test/agent/helper"
+WORKLOADS = {"bot": BOT, "other": OTHER, "crm": CRM_WORKLOAD, "stranger": STRANGER, "helper": HELPER}
 OPERATORS = ("admin", "watcher", "olga")
 """Operators by name; their roles are admin, auditor and operator."""
 
@@ -36,7 +38,8 @@ async def opened(folder: Path, **changes: Any) -> AsyncIterator["Front"]:
 
 def add_operator(folder: Path) -> None:
     """Write an operator with the role `operator` beside those of the world."""
-    public = private_key_file.create(folder / "olga.jwk").public_jwk
+    key_files.write(folder)
+    public = private_key_file.read(folder / "olga.jwk").public_jwk
     key = ", ".join(f"{member} = {json.dumps(public[member])}" for member in ("kty", "crv", "x", "y"))
     (folder / "registry").mkdir(exist_ok=True)
     (folder / "registry" / "olga.toml").write_text(f'[operators.olga]\nroles = ["operator"]\nkeys = [{{ {key} }}]\n')

@@ -189,9 +189,12 @@ class RedisCluster:
 
     def move(self, key: str, to: RedisServer) -> None:
         """Give the slot of a key, which has to be empty, to another master."""
-        id = _text(to.call("CLUSTER", "MYID"))
+        slot, id = key_slot(key.encode()), _text(to.call("CLUSTER", "MYID"))
+        owner = next(server for server in self.masters if server is not to)
+        # Who imports a slot takes it with an epoch above all others: nobody's older word of it counts any more.
+        to.call("CLUSTER", "SETSLOT", slot, "IMPORTING", _text(owner.call("CLUSTER", "MYID")))
         for server in sorted(self.masters, key=lambda server: server is not to):
-            server.call("CLUSTER", "SETSLOT", key_slot(key.encode()), "NODE", id)
+            server.call("CLUSTER", "SETSLOT", slot, "NODE", id)
 
     def end(self) -> None:
         """End every server."""

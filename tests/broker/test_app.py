@@ -12,15 +12,17 @@ import pytest
 from broker import app, settings
 from broker.app import Broker
 from broker.errors import ConfigurationError
-from broker.identity import Presented
+from broker.identity import JwksFile, Presented, TrustedUsers
 from scopes.client_certificate import thumbprint
 from scopes.clock import SystemClock
 from tests.broker.api.asgi import Exchange
 from tests.broker.certified import trust
+from tests.broker.identity.platform_tokens import jwks_file
 from tests.broker.redis_server import free_port
 from tests.broker.world import CRM, World, fake_backend, write_files
 from tests.live.certificates import Certificates
 from tests.scopes.clocks import eventually
+from tests.scopes.tokens import new_key
 
 
 @pytest.fixture
@@ -166,6 +168,24 @@ async def test_the_embedded_store_issues_and_revokes_with_all_its_threads_runnin
         await asyncio.to_thread(eventually, lambda: broker.streams.picture.seq == 1)
         assert (await broker.leases.find(issued.lease_id, broker.streams.picture)).status == "revoked"
     assert not any(thread.is_alive() for thread in followers())
+
+
+async def test_the_keys_of_those_who_vouch_for_users_are_followed_while_it_runs(folder: Path) -> None:
+    told: list[str] = []
+
+    class Followed(JwksFile):
+        def start(self) -> None:
+            told.append("start")
+
+        def close(self) -> None:
+            told.append("close")
+
+    corp = TrustedUsers("corp", "https://login.corp.test", CRM, Followed(jwks_file(folder, "corp", new_key())), "groups")
+    configuration = configured(folder)._replace(users=(corp,))
+    broker = Broker(configuration, app.connect(configuration.settings), clock=SystemClock())
+    async with broker.running(None):  # type: ignore[arg-type]
+        assert told == ["start"]
+    assert told == ["start", "close"]
 
 
 async def test_the_application_answers_and_is_ready_when_its_follower_is(folder: Path, monkeypatch) -> None:

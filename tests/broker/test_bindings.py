@@ -6,7 +6,7 @@ import pytest
 
 from broker import bindings
 from broker.bindings import Vouching
-from broker.registry.records import AgentRecord, Content, Service, WorkloadSelector
+from broker.registry.records import AgentRecord, Content, Service, UserBinding, WorkloadSelector
 
 ISSUERS = {
     "cluster": Vouching("kubernetes"),
@@ -101,3 +101,12 @@ def test_only_on_kubernetes_can_names_that_may_be_reused_be_accepted(oidc: str) 
 def test_selectors_of_spiffe_are_not_its_concern() -> None:
     agent = AgentRecord(workloads=(WorkloadSelector(spiffe="spiffe://prod/ns/bot"),))
     assert list(bindings.problems_of(Content(agents={"bot": agent}), {})) == []
+
+
+def test_users_of_a_provider_that_is_not_trusted_are_nobodys() -> None:
+    agent = AgentRecord(users=(UserBinding("corp", ("support-portal",)),))
+    content = Content(agents={"bot": agent})
+    assert list(bindings.problems_of(content, {}, ["corp"])) == []
+    for known in (["crop"], []):
+        (problem,) = bindings.problems_of(content, {"corp": Vouching("github")}, known)
+        assert problem.startswith("agents.bot.users: no [[trust.users]] has the name 'corp'")

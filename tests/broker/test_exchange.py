@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from broker.callers import Caller
+from broker.enforceable import REMEMBERED
 from broker.errors import (
     AccessDenied,
     BrokerError,
@@ -27,6 +28,7 @@ from scopes import claims as token_claims
 from scopes.claims import TOKEN_TYPE
 from scopes.jose import read
 from scopes.scope import Scope
+from tests.broker.acknowledging import acknowledge
 from tests.broker.recorded import kinds_recorded, recorded
 from tests.broker.world import BOT, CRM, KB, OTHER, REGISTRY, Backend, World
 
@@ -205,13 +207,25 @@ async def test_requests_at_once_never_pass_the_limits_of_their_agent(world: Worl
     assert all(error.retry_after >= 1 for error in refused)
 
 
-async def test_what_only_a_later_verifier_could_enforce_is_not_issued(tmp_path: Path, backend: Backend) -> None:
-    """D7: a constraint that would silently not control. Single-use is for `reply`, which here the task type allows."""
-    world = World(
-        tmp_path, backend, registry=REGISTRY.replace('"crm:ticket/*#draft[subject]"', '"crm:ticket/*#reply[subject]"')
+async def test_what_nobody_is_known_to_enforce_is_not_issued(tmp_path: Path, backend: Backend) -> None:
+    """D7: a constraint that would silently not control. What `reply` triggers is done once."""
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "own.cedar").write_text(
+        '@id("may-reply") permit (principal, action == Action::"crm:ticket#reply", resource);'
     )
+    registry = REGISTRY.replace('"crm:ticket/*#draft[subject]"', '"crm:ticket/*#reply[subject]"')
+    # Whether a person has to say yes is another question.
+    world = World(tmp_path, backend, registry=registry.replace("reversible = false, ", ""))
     world.follow()
-    assert (await refusal(world, "crm:ticket/4711#reply[subject]")).reason == "not_enforceable"
+    reply = "crm:ticket/4711#reply[subject]"
+    assert (await refusal(world, reply)).reason == "not_enforceable"
+    assert (await recorded(world))[-1].record.reason == "not_enforceable"
+    await acknowledge(world, enforces=["fields", "proof", "single_use"])
+    world.advance(REMEMBERED)
+    claims, _ = token_claims.decode(
+        read((await world.issue(reply)).access_token, types=frozenset({TOKEN_TYPE})).unverified_payload
+    )
+    assert (claims.lease.single_use, claims.lease.max_uses) == (True, None)
 
 
 async def test_a_revocation_between_the_look_at_the_picture_and_the_decision_leaves_no_token(world: World, monkeypatch) -> None:

@@ -9,7 +9,7 @@ from broker import settings
 from broker.errors import ConfigurationError
 from broker.settings import Settings
 from scopes.clock import SystemClock
-from tests.broker.identity.platform_tokens import jwks_file
+from tests.broker.identity.platform_tokens import KEYS, jwks_file
 from tests.broker.web import web_authority
 
 TRUST = '[[trust.spiffe]]\ntrust_domain = "prod.example.com"\nbundle = "bundle.json"\n'
@@ -42,6 +42,12 @@ platform      = "generic"
 jwks_uri      = "https://www.googleapis.com/oauth2/v3/certs"
 require       = { "google/compute_engine/project_id" = "my-project" }
 identified_by = ["sub"]
+"""
+CORP = """
+[[trust.users]]
+name     = "corp"
+issuer   = "https://login.corp.test"
+audience = "https://broker.corp.test"
 """
 
 
@@ -100,6 +106,59 @@ def test_a_trust_becomes_what_authenticates_by_it(tmp_path: Path) -> None:
     assert [trust.review is not None for trust in made] == [True, False, False]
     assert [len(trust.keys.keys) for trust in made] == [1, 0, 0]
     assert [bool(trust.keys.problem) for trust in made] == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("trust", "problem"),
+    [
+        (CORP.replace('"corp"', '"Corp"'), "trust.users.corp: name has to be".replace("corp", "Corp")),
+        (CORP.replace('"corp"', '"private-key"'), "name has to be"),
+        (CORP.replace('"corp"', '"github"'), "trust.users.github: name has to be"),
+        (CORP.replace('"corp"', '"prod"') + TRUST.replace("prod.example.com", "prod"), "name has to be"),
+        (CORP + CORP.replace("broker.corp", "other.corp"), "name has to be"),
+        (CORP.replace("https://login", "http://login"), "issuer: has to be https://HOST"),
+        (CORP.replace('"https://broker.corp.test"', '""'), "audience: is empty"),
+        (CORP.replace("https://login.corp.test", "https://broker.test"), "issuer: is this broker"),
+        (CORP + CORP.replace('"corp"', '"staff"'), "another trust has its issuer and audience"),
+        (
+            GENERIC.replace("accounts.google.com", "login.corp.test") + 'audience = "https://broker.corp.test"\n' + CORP,
+            "either",
+        ),
+        (CORP.replace("broker.corp.test", "broker.test") + GENERIC.replace("accounts.google.com", "login.corp.test"), "either"),
+        (CORP + 'jwks = "corp.json"\njwks_uri = "https://k.test/keys"\n', "jwks: goes without jwks_uri"),
+        (CORP + 'jwks_uri = "http://k.test/keys"\n', "jwks_uri: plain http is for loopback only"),
+        (CORP + 'jwks_uri = "https://10.0.0.1/keys"\n', "jwks_uri: 10.0.0.1 is in a private network"),
+        (CORP + 'groups = ""\n', "groups: is empty"),
+    ],
+)
+def test_a_trust_in_users_that_could_mean_too_much_is_refused(tmp_path: Path, trust: str, problem: str) -> None:
+    """TRAPS 12, 29: nor is a token ever a person's and a workload's, for one issuer and audience says which."""
+    with pytest.raises(ConfigurationError) as refused:
+        load(tmp_path, trust=GITHUB + trust)
+    assert any(problem in said for said in refused.value.problems), refused.value.problems
+
+
+def test_an_audience_for_users_has_no_default(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="audience"):
+        load(tmp_path, trust=GITHUB + CORP.replace("audience", "# audience"))
+
+
+def test_an_issuer_may_vouch_for_workloads_and_for_users_for_two_audiences(tmp_path: Path) -> None:
+    loaded = load(tmp_path, trust=GENERIC.replace("accounts.google.com", "login.corp.test") + CORP)
+    assert [trust.name for trust in loaded.trust.users] == ["corp"]
+
+
+def test_a_trust_in_users_becomes_what_reads_their_tokens(tmp_path: Path) -> None:
+    jwks_file(tmp_path, "corp", KEYS["generic"])
+    loaded = load(tmp_path, trust=GITHUB + CORP + 'jwks = "corp.json"\n')
+    (trust,) = [trust.trusted(at=loaded.path, clock=SystemClock()) for trust in loaded.trust.users]
+    assert (trust.name, trust.issuer, trust.audience) == ("corp", "https://login.corp.test", "https://broker.corp.test")
+    assert (trust.groups, len(trust.keys.keys), trust.keys.problem) == ("groups", 1, "")
+
+
+def test_users_alone_are_no_way_to_prove_who_one_is(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="nobody could prove who they are"):
+        load(tmp_path, trust=CORP)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"not a certificate"])

@@ -12,7 +12,7 @@ import redis.asyncio
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from broker import app, keys, policy, private_key_file, settings
+from broker import app, policy, private_key_file, settings
 from broker.app import Broker, Stores
 from broker.callers import Caller
 from broker.exchange import TokenRequest
@@ -29,6 +29,7 @@ from scopes import proof as proofs
 from scopes.clock import Instant, SystemClock
 from scopes.keys import SigningKey
 from scopes.scope import Scope
+from tests.broker import key_files
 from tests.scopes.tokens import new_key
 
 ISSUER = "http://127.0.0.1:8750"
@@ -42,14 +43,19 @@ AGENT_KEY = new_key()
 """The key that tokens of these tests are bound to, where they are bound."""
 
 OFFSET = "test:clock:offset"
+HELD = "test:clock:held"
 CLOCK = f"""
 local function now()
+  local held = redis.call('GET', '{HELD}')
+  if held then
+    return tonumber(held)
+  end
   local time = redis.call('TIME')
   local offset = tonumber(redis.call('GET', '{OFFSET}') or '0')
   return tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000) + offset
 end
 """
-"""The scripts' clock with an offset that the test moves (`DESIGN.md` 3.22)."""
+"""The scripts' clock with an offset that the test moves, or a moment at which the test holds it (`DESIGN.md` 3.22)."""
 
 REGISTRY = """
 [services.crm]
@@ -72,7 +78,7 @@ untrusted    = true
 fields       = { text = [] }
 
 [services.crm.resources.message.actions]
-read = { level = "read", max_ttl = 300 }
+read = { level = "read",    max_ttl = 300 }
 
 [services.kb]
 audience    = "https://kb.test"
@@ -124,14 +130,25 @@ class MovedClock:
     def __init__(self, client: redis.Redis) -> None:
         self._client = client
         self._offset = 0
+        self._held: Instant | None = None
 
     def now(self) -> Instant:
-        real = SystemClock().now()
+        real = self._held or SystemClock().now()
         return Instant(real.wall + self._offset, real.boot + self._offset)
 
     def advance(self, milliseconds: int) -> None:
         self._offset += milliseconds
+        self._show()
+
+    def hold(self) -> None:
+        """Stand still but for what the test adds, for tests that go to the last moment of something."""
+        self._held = SystemClock().now()
+        self._show()
+
+    def _show(self) -> None:
         self._client.set(OFFSET, self._offset)
+        if self._held is not None:
+            self._client.set(HELD, self.now().wall)
 
 
 class Backend(NamedTuple):
@@ -261,11 +278,10 @@ def proven(workload: str) -> Workload:
 
 
 def write_files(folder: Path, *, registry: str = REGISTRY) -> None:
-    """Write everything a broker is configured with; files that are there stay."""
+    """Write everything a broker is configured with; files that are there stay. Its keys are those of `key_files`."""
     (folder / "registry").mkdir(parents=True, exist_ok=True)
     (folder / "policies").mkdir(exist_ok=True)
-    keys.create(folder / "keys")
-    development.create(folder / "keys" / "development")
+    key_files.write(folder)
     operators = "".join(_operator(folder, name, role) for name, role in (("admin", "admin"), ("watcher", "auditor")))
     (folder / "registry" / "all.toml").write_text(registry + operators)
     starter = Path(policy.__file__).parent / "starter"
@@ -277,6 +293,6 @@ def write_files(folder: Path, *, registry: str = REGISTRY) -> None:
 
 
 def _operator(folder: Path, name: str, role: str) -> str:
-    public: Mapping[str, Any] = private_key_file.create(folder / f"{name}.jwk").public_jwk
+    public: Mapping[str, Any] = private_key_file.read(folder / f"{name}.jwk").public_jwk
     key = ", ".join(f"{member} = {json.dumps(public[member])}" for member in ("kty", "crv", "x", "y"))
     return f'\n[operators.{name}]\nroles = ["{role}"]\nkeys = [{{ {key} }}]\n'

@@ -1,4 +1,4 @@
-"""A newcomer's machine: an empty folder, two terminals, and a broker that runs in one of them."""
+"""A newcomer's machine: a folder with nothing but what comes with the broker, two terminals, a broker that runs in one."""
 
 import os
 import shlex
@@ -42,6 +42,7 @@ class Machine:
         self.url = f"http://127.0.0.1:{free_port()}"
         self.home = folder / "home"
         self.home.mkdir()
+        (folder / "deploy").symlink_to(ROOT / "deploy")
         self._programs()
 
     @contextmanager

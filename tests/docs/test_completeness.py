@@ -14,13 +14,13 @@ from broker.cli import program
 from broker.client import ClientError, Task
 from broker.errors import BrokerError
 from broker.identity import Presented
-from broker.leases import Settled
+from broker.leases import NewUse, Settled
 from broker.policy import schema
 from broker.registry import records
 from broker.selector import Selector
 from broker.settings import PREFIX, KeyStore, ProxyTrust, Settings, SpiffeTrust
-from broker.tasks import Declaration
-from broker.trusted_issuers import OidcReview, OidcTrust
+from broker.tasks import Behalf, Declaration
+from broker.trusted_issuers import OidcReview, OidcTrust, UserTrust
 from scopes import Grant, Verifier
 from scopes.errors import ScopesError, VerificationError
 from scopes.levels import LEVELS
@@ -69,6 +69,7 @@ TRUSTED = [
     ("`[[trust.proxy]]`", ProxyTrust),
     ("`[[trust.oidc]]`", OidcTrust),
     ("`[trust.oidc.token_review]`", OidcReview),
+    ("`[[trust.users]]`", UserTrust),
 ]
 
 
@@ -81,6 +82,11 @@ def test_every_key_of_whom_is_trusted_is_described(heading: str, struct: Any) ->
 def test_every_key_of_a_key_store_is_described() -> None:
     table = section(page("operate/configuration.md"), "`[key_store]`")
     assert {cells[0].strip("`") for cells in rows(table)} - {"key"} == set(KeyStore.__struct_fields__)
+
+
+def test_every_key_of_a_binding_to_users_is_described() -> None:
+    described = page("operate/registry.md")
+    assert all(f"{name} = " in described for name in records.UserBinding.__struct_fields__)
 
 
 def test_every_key_of_a_selector_is_described() -> None:
@@ -201,6 +207,7 @@ async def use_everything(world: World) -> None:
     await world.issue(task=parent.id)
     await world.issue(workload=OTHER, declaration=Declaration(type="summarise-ticket"))
     await world.issue(bound=True)
+    await world.broker.tasks.join_default(world.agent(), BOT, world.registry, behalf=Behalf("corp:jane"))
     revoked = await world.issue(task=parent.id)
     await world.revoke(lease=revoked.lease_id)
     await world.revoke(key="stolen")
@@ -210,6 +217,7 @@ async def use_everything(world: World) -> None:
     await world.broker.settling.settle()
     ended = await world.declare()
     await world.broker.revocation.end_task(ended.id, "completed", await world.broker.callers.identify(Presented(world.svid())))
+    await world.broker.leases.consume(NewUse((await world.issue()).lease_id, "use", 1, 0, b"{}"))
     await world.broker.leases.keep(0, "worker")
     await world.broker.log.is_first_to_reject("<change>")
     await world.broker.leases.raise_floors(world.broker.streams.picture.epoch, 0)
@@ -217,7 +225,11 @@ async def use_everything(world: World) -> None:
 
 
 def pattern_of(key: str, epoch: str) -> str:
-    spelled = re.sub(r"\{s\d\d\}", "{sNN}", key.replace(BOT, "<workload>").replace(CRM, "<audience>").replace(epoch, "<epoch>"))
+    spelled = re.sub(
+        r"\{s\d\d\}",
+        "{sNN}",
+        key.replace(BOT, "<workload>").replace(CRM, "<audience>").replace("corp:jane", "<behalf>").replace(epoch, "<epoch>"),
+    )
     spelled = re.sub(r"lse_\w{26}", "<lease>", re.sub(r"tsk_\w{26}", "<task>", spelled))
     return re.sub(r"(support|other)-bot", "<agent>", spelled)
 

@@ -18,6 +18,7 @@ from tests.docs.machine import Machine
 from tests.docs.pages import DOCS, README, Block, all_pages, blocks, marked, page
 
 QUICKSTART = DOCS / "quickstart.md"
+SINGLE_USE = DOCS / "single-use.md"
 _TYPED = ("run", "refused", "serve")
 
 
@@ -52,8 +53,17 @@ def test_the_quickstart_does_what_it_says(machine: Machine) -> None:
     assert kinds >= {"task.opened", "token.issued", "token.refused", "task.ended"}
 
 
+def test_the_page_on_single_use_shows_what_happens(machine: Machine) -> None:
+    first, second = terminals(SINGLE_USE)
+    with machine.serving(first):
+        *_, asked, _, used = machine.type(second)
+    assert "not_enforceable" in asked.shown
+    # After what the command line says, to whoever looks, of the token that it fetched.
+    assert used.shown.endswith(marked(SINGLE_USE, "text", "")[0])
+
+
 @pytest.mark.parametrize(
-    "path", [path for path in all_pages() if path != QUICKSTART and typed(path)], ids=lambda path: path.name
+    "path", [path for path in all_pages() if path not in (QUICKSTART, SINGLE_USE) and typed(path)], ids=lambda path: path.name
 )
 def test_the_programs_of_a_page_run(path: Path, machine: Machine) -> None:
     first, second = terminals(path)

@@ -1,6 +1,7 @@
 """Real processes on loopback: two replicas on one redis-server, and in front of them a gate that is the issuer's address."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from scopes import Verifier, jose, ulid
 from scopes.clock import SystemClock
 from tests.broker.gate import Gate
 from tests.broker.redis_server import RedisServer
-from tests.broker.world import BOT, CRM, CRM_WORKLOAD, ISSUER, write_files
+from tests.broker.world import BOT, CRM, CRM_WORKLOAD, ISSUER, REGISTRY, write_files
 from tests.live.replica import Replica
 
 
@@ -47,13 +48,13 @@ class Site(NamedTuple):
         return verifier
 
 
-@pytest.fixture(scope="session")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("site")
+@contextmanager
+def serving(folder: Path, *, registry: str = REGISTRY, more: str = "") -> Iterator[Site]:
+    """Start a site with this registry, and `more` in its settings."""
     server, gate = RedisServer(folder / "redis"), Gate(0)
-    write_files(folder)
+    write_files(folder, registry=registry)
     written = (folder / "broker.toml").read_text().replace(ISSUER, f"http://127.0.0.1:{gate.port}")
-    (folder / "broker.toml").write_text(f'redis_url = "{server.url}"\n{written}')
+    (folder / "broker.toml").write_text(f'redis_url = "{server.url}"\n{written}{more}')
     replicas = (Replica(folder), Replica(folder, workers=2))
     try:
         for replica in replicas:
@@ -64,3 +65,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
             replica.end()
         gate.close()
         server.end()
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with serving(tmp_path_factory.mktemp("site")) as made:
+        yield made

@@ -21,7 +21,7 @@ from scopes.claims import TOKEN_TYPE
 from scopes.clock import SystemClock
 from scopes.jose import read
 from scopes.scope import Scope
-from tests.broker.world import BOT, ISSUER, write_files
+from tests.broker.world import BOT, ISSUER, REGISTRY, write_files
 from tests.scopes.clocks import eventually
 
 PATIENCE = 15
@@ -33,8 +33,8 @@ _ASKING = 4
 class Site:
     """One worker with its threads, on the store that `redis_url` names, as `broker serve` would connect it."""
 
-    def __init__(self, folder: Path, redis_url: str, *, replicas_required: int = 0) -> None:
-        write_files(folder)
+    def __init__(self, folder: Path, redis_url: str, *, replicas_required: int = 0, registry: str = REGISTRY) -> None:
+        write_files(folder, registry=registry)
         self.folder = folder
         configured = msgspec.structs.replace(
             settings.load(folder / "broker.toml", environment={}), redis_url=redis_url, replicas_required=replicas_required
@@ -90,9 +90,9 @@ class Site:
 
 
 @contextlib.asynccontextmanager
-async def opened(folder: Path, redis_url: str, *, replicas_required: int = 0) -> AsyncIterator[Site]:
+async def opened(folder: Path, redis_url: str, *, replicas_required: int = 0, registry: str = REGISTRY) -> AsyncIterator[Site]:
     """Open a site whose worker is ready."""
-    site = Site(folder, redis_url, replicas_required=replicas_required)
+    site = Site(folder, redis_url, replicas_required=replicas_required, registry=registry)
     site.broker.follower.start()
     site.broker.watch.start()
     try:

@@ -47,14 +47,20 @@ class Replica:
         raise AssertionError("the replica did not become ready")
 
     def token(
-        self, assertion: str, scope: str = "crm:ticket/4711#read[subject]", *, headers: dict[str, str] | None = None
+        self,
+        assertion: str,
+        scope: str = "crm:ticket/4711#read[subject]",
+        *,
+        headers: dict[str, str] | None = None,
+        **more: str,
     ) -> httpx2.Response:
-        """Ask for a token as an OAuth client does."""
+        """Ask for a token as an OAuth client does; `more` are other parameters."""
         form = {
             "grant_type": CLIENT_CREDENTIALS,
             "client_assertion_type": JWT_SPIFFE,
             "client_assertion": assertion,
             "scope": scope,
+            **more,
         }
         return httpx2.post(f"{self.url}/oauth/token", data=form, headers=headers, timeout=10)
 

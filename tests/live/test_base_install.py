@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 import venv
 from pathlib import Path
 
@@ -16,18 +17,21 @@ BROKERS = {"litestar", "granian", "redis", "fakeredis", "apscheduler", "cedarpy"
 
 @pytest.fixture(scope="module")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of an environment that holds this project and nothing that was installed before."""
+    """The interpreter of an environment that holds this project and nothing that was installed before, not even pip."""
     folder = tmp_path_factory.mktemp("empty")
-    venv.create(folder, with_pip=True)
+    venv.create(folder)
     python = folder / "bin" / "python"
-    command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(ROOT)]
-    subprocess.run(command, check=True, capture_output=True, cwd=folder)
+    pip(python, "install", "--quiet", "--no-compile", str(ROOT))
     return python
 
 
+def pip(python: Path, *arguments: str) -> bytes:
+    command = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check", *arguments]
+    return subprocess.run(command, check=True, capture_output=True, cwd=python.parent).stdout
+
+
 def installed(python: Path) -> set[str]:
-    listed = subprocess.run([python, "-m", "pip", "list", "--format=json"], check=True, capture_output=True, cwd=python.parent)
-    return {package["name"].lower() for package in json.loads(listed.stdout)}
+    return {package["name"].lower() for package in json.loads(pip(python, "list", "--format=json"))}
 
 
 def test_the_base_install_brings_the_verifiers_dependencies_only(python: Path) -> None:

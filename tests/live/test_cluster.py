@@ -5,10 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from broker.callers import Caller
+from broker.errors import AlreadyUsed, InvalidGrant
+from broker.leases import NewUse
 from broker.store import key, shard_of
 from broker.store.command import FEED
 from broker.tasks import Declaration
 from scopes.clock import SystemClock
+from tests.broker.delegating import HELPER, REGISTRY, USERS, of_agent
 from tests.broker.redis_server import RedisCluster, RedisServer
 from tests.broker.world import OTHER
 from tests.live.failing_over import epoch_of, opened
@@ -45,6 +49,37 @@ async def test_tokens_are_issued_and_revoked_through_a_cluster(cluster: RedisClu
         assert sum(bool(server.call("DBSIZE")) for server in cluster.masters) > 1
         await site.broker.scheduler.forget()
         await site.until(lambda: site.broker.watch.problem() == "")
+
+
+async def test_uses_are_counted_through_a_cluster(cluster: RedisCluster, tmp_path: Path) -> None:
+    """The count is in the agent's slot, and the life that it is compared with in the feed's."""
+    async with opened(tmp_path / "broker", cluster.url) as site:
+        use = NewUse((await site.issue()).lease_id, "one", 1, 0, b"{}")
+        for _ in range(2):
+            await site.broker.leases.consume(use)
+        with pytest.raises(AlreadyUsed):
+            await site.broker.leases.consume(use._replace(id="another"))
+        standpoint = site.broker.follower.standpoint()
+        life = await site.broker.log.life()
+        assert life == (site.epoch, standpoint.run_id, standpoint.picture.seq)
+        assert life.run_id == site.broker.stores.shared.run_id
+
+
+async def test_what_is_delegated_between_agents_of_two_nodes_ends_with_the_task_above(
+    cluster: RedisCluster, tmp_path: Path
+) -> None:
+    """`DESIGN.md` 3.14: each step is in one slot, though the two tasks are not."""
+    assert cluster.owner(key(shard_of("support-bot"), "")) is not cluster.owner(key(shard_of("helper"), ""))
+    async with opened(tmp_path / "broker", cluster.url, registry=REGISTRY.replace(USERS, "")) as site:
+        parent = await site.issue()
+        child = await site.issue(HELPER, subject=of_agent(parent))
+        ended = await site.broker.revocation.end_task(parent.task_id, "completed", Caller("Operator", "admin"))
+        assert (await site.broker.tasks.find(child.task_id)).status == ended.status == "completed"
+        await site.until(lambda: site.broker.streams.picture.has(f"task {parent.task_id}"))
+        leases = await site.broker.leases.known([parent.lease_id, child.lease_id], site.broker.streams.picture)
+        assert [lease.status for lease in leases] == ["revoked", "revoked"]
+        with pytest.raises(InvalidGrant):
+            await site.issue(HELPER, task=child.task_id)
 
 
 @pytest.mark.parametrize("whose", ["feed", "agent"])

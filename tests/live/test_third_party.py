@@ -5,10 +5,14 @@ import time
 import uuid
 
 import pytest
+from authlib.common.urls import add_params_to_qs
+from authlib.integrations.requests_client import OAuth2Session
 from joserfc import jwt
 from joserfc.errors import BadSignatureError, InvalidClaimError
 from joserfc.jwk import ECKey, KeySet
 
+from broker.api.subject import ACCESS_TOKEN, TOKEN_EXCHANGE
+from broker.api.token import JWT_SPIFFE
 from scopes import proof
 from scopes.keys import SigningKey
 from tests.broker.world import CRM
@@ -71,6 +75,27 @@ def test_a_proof_that_a_third_party_library_signs_binds_a_token(site: Site) -> N
     assert answer.json()["token_type"] == "DPoP"
     bound_to = jwt.decode(answer.json()["access_token"], KeySet.import_key_set(json.loads(replica.jwks()))).claims["cnf"]
     assert bound_to == {"jkt": key.thumbprint()}
+
+
+def test_a_third_party_client_exchanges_a_token_for_a_narrower_one(site: Site, keys: KeySet) -> None:
+    """RFC 8693: an OAuth client that knows nothing of us, but how this workload proves who it is."""
+
+    def prove(_client: object, _method: str, url: str, headers: dict[str, str], body: str) -> tuple[str, dict[str, str], str]:
+        shown = add_params_to_qs(body, [("client_assertion_type", JWT_SPIFFE), ("client_assertion", site.svid())])
+        return url, {**headers, "Content-Length": str(len(shown))}, shown
+
+    def asked(scope: str, **more: str) -> dict[str, str]:
+        session = OAuth2Session("support-bot", scope=scope, token_endpoint_auth_method=prove)
+        answer: dict[str, str] = session.fetch_token(f"{site.replicas[0].url}/oauth/token", **more)
+        return answer
+
+    whole = asked("crm:ticket/4711#read[description,subject]", grant_type="client_credentials")
+    subject = {"subject_token": whole["access_token"], "subject_token_type": ACCESS_TOKEN}
+    part = asked("crm:ticket/4711#read[subject]", grant_type=TOKEN_EXCHANGE, **subject)
+    assert (part["issued_token_type"], part["scope"]) == (ACCESS_TOKEN, "crm:ticket/4711#read[subject]")
+    above, below = [jwt.decode(each["access_token"], keys).claims for each in (whole, part)]
+    assert below["lease"]["path"][:1] == above["lease"]["path"]
+    assert below["exp"] <= above["exp"]
 
 
 def test_a_third_party_library_verifies_our_proofs() -> None:

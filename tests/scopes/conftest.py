@@ -47,6 +47,14 @@ def verifier(issuer: Issuer, clock: MovableClock) -> Iterator[Verifier]:
 
 
 @pytest.fixture
+def consumer(issuer: Issuer, clock: MovableClock) -> Iterator[Verifier]:
+    """A verifier with an identity, so that it can consume."""
+    with Verifier(issuer.url, AUDIENCE, lambda: "svid", clock=clock) as verifier:
+        eventually(lambda: verifier.is_ready)
+        yield verifier
+
+
+@pytest.fixture
 def make_token(issuer: Issuer, clock: MovableClock) -> MakeToken:
     """Write a token of the issuer; claims, members of `lease` and of the `header` can be changed."""
 

@@ -22,11 +22,12 @@ JWKS = "/oauth/jwks.json"
 FEED_KEYS = "/v1/feed/keys"
 STREAM = "/v1/feed/stream"
 ACKNOWLEDGEMENTS = "/v1/feed/acknowledgements"
+CONSUME = "/v1/leases/consume"
 EVENT_STREAM = (("Content-Type", "text/event-stream"),)
 
 
 class Answer(NamedTuple):
-    """What to answer instead of the truth."""
+    """What to answer instead of the truth. With status 0 the answer is lost."""
 
     status: int = 200
     body: bytes = b""
@@ -147,6 +148,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(self.server.issuer.answer_to(self.path))
 
     def _answer(self, answer: Answer) -> None:
+        if not answer.status:
+            self.close_connection = True
+            return
         self.send_response(answer.status)
         for name, value in answer.headers:
             self.send_header(name, value)

@@ -35,6 +35,7 @@ class Shown:
             client=httpx2.Client,
             headers=lambda: {"Authorization": f"Bearer {next(self.identities)}"},
             picture=lambda: self.picture,
+            enforces=("fields", "proof"),
             clock=clock,
         )
 
@@ -82,6 +83,7 @@ def test_an_acknowledgement_says_who_knows_how_much(shown, issuer, clock):
         "id": "evt_7",
         "as_of": clock.now().wall,
         "version": "1.2.3",
+        "enforces": ["fields", "proof"],
         "waited": 0,
     }
 
@@ -133,6 +135,8 @@ def test_an_event_is_acknowledged_within_a_fifth_of_a_second_with_how_long_it_ha
     """A hundred processes that tell at once would be in the way of those who have not heard yet."""
     monkeypatch.setattr(acknowledgements, "SPREAD", 0.2)
     monkeypatch.setattr(acknowledgements.random, "uniform", lambda _, most: most)
+    shown.told.acknowledge()
+    clock.advance(2_000)
     shown.move(8)
     assert shown.told.acknowledge() == pytest.approx(0.2)
     clock.advance(150)
@@ -140,7 +144,80 @@ def test_an_event_is_acknowledged_within_a_fifth_of_a_second_with_how_long_it_ha
     shown.move(9)
     clock.advance(50)
     shown.told.acknowledge()
-    assert [(said["seq"], said["waited"]) for said in issuer.acknowledged] == [(9, 50)]
+    assert [(said["seq"], said["waited"]) for said in issuer.acknowledged] == [(7, 0), (9, 50)]
+
+
+def test_the_first_acknowledgement_of_a_process_goes_out_at_once(shown, issuer, monkeypatch):
+    """A service that starts is known to enforce before it is given its first token (D7)."""
+    monkeypatch.setattr(acknowledgements, "SPREAD", 0.2)
+    monkeypatch.setattr(acknowledgements.random, "uniform", lambda _, most: most)
+    shown.move(8)
+    assert not shown.told.was_tried
+    shown.told.acknowledge()
+    assert places(issuer) == [8]
+    assert shown.told.was_tried
+
+
+def test_a_verifier_says_which_constraints_it_enforces(issuer, clock):
+    """Without an identity it can ask nobody to count, so it counts nothing."""
+    made = {
+        "all": {"identity": lambda: "svid"},
+        "without": {"identity": lambda: "svid", "without": ["proof", "max_uses"]},
+        "nameless": {},
+    }
+    for options in made.values():
+        with Verifier(issuer.url, AUDIENCE, clock=clock, **options) as verifier:
+            verifier.wait_until_ready()
+    assert [said["enforces"] for said in issuer.acknowledged if not said.get("leaving")] == [
+        ["fields", "proof", "certificate", "single_use", "max_uses"],
+        ["fields", "certificate", "single_use"],
+        ["fields", "proof", "certificate"],
+    ]
+
+
+def test_whoever_waits_until_a_verifier_is_ready_waits_until_its_issuer_was_told(issuer, clock):
+    """A token that only who enforces may be given is then not refused for want of a verifier (D7)."""
+    go_on = threading.Event()
+
+    def answer() -> Answer:
+        go_on.wait(5)
+        return Answer()
+
+    issuer.answers[ACKNOWLEDGEMENTS] = answer
+    with Verifier(issuer.url, AUDIENCE, clock=clock) as verifier:
+        eventually(lambda: verifier.is_ready)
+        waiting = threading.Thread(target=verifier.wait_until_ready)
+        waiting.start()
+        eventually(lambda: len(issuer.acknowledged) == 1)
+        assert waiting.is_alive()
+        go_on.set()
+        waiting.join(5)
+        assert not waiting.is_alive()
+
+
+def test_an_issuer_that_takes_no_acknowledgement_keeps_nobody_from_being_ready(issuer, clock):
+    issuer.answers[ACKNOWLEDGEMENTS] = Answer(500)
+    with Verifier(issuer.url, AUDIENCE, clock=clock) as verifier:
+        verifier.wait_until_ready()
+        assert len(issuer.acknowledged) == 1
+
+
+def test_an_acknowledgement_that_is_not_answered_in_time_is_no_failure(issuer, clock):
+    go_on = threading.Event()
+
+    def answer() -> Answer:
+        go_on.wait(5)
+        return Answer()
+
+    issuer.answers[ACKNOWLEDGEMENTS] = answer
+    with Verifier(issuer.url, AUDIENCE, clock=clock) as verifier:
+        eventually(lambda: verifier.is_ready)
+        told: list[str] = []
+        waiting = threading.Thread(target=lambda: told.append(f"ready: {verifier.wait_until_ready(timeout=1)}"))
+        waiting.start()
+        eventually(lambda: clock.advance(1_001) or not waiting.is_alive())
+        assert told == ["ready: None"]
+        go_on.set()
 
 
 def test_a_stream_of_events_is_acknowledged_twice_a_second_by_its_newest_place(shown, issuer, clock):
@@ -278,6 +355,7 @@ def test_every_process_has_a_name_of_its_own(shown, issuer, clock, monkeypatch):
     shown.told.acknowledge()
     parent = os.getpid()
     monkeypatch.setattr(acknowledgements.os, "getpid", lambda: parent + 1)
+    assert not shown.told.was_tried
     shown.told.acknowledge()
     names = [said["verifier"] for said in issuer.acknowledged]
     assert len(names) == len(set(names)) == 2

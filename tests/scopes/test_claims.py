@@ -39,6 +39,8 @@ def test_a_whole_token_is_read_as_it_is_written_in_the_contract():
             "single_use": True,
             "max_uses": 3,
             "ends_on_taint": True,
+            "ends_with": ["lease lse_0", "agent planner", "instance spiffe://prod.example.com/planner"],
+            "ends_on_labels": ["health", "pii"],
         },
     )
     claims, scope = token_claims.decode(json.dumps(full).encode())
@@ -139,6 +141,14 @@ def test_what_is_not_known_or_of_another_type_is_refused(changes):
         pytest.param({"max_staleness": -1}, id="a staleness below zero"),
         pytest.param({"max_uses": 0}, id="no uses"),
         pytest.param({"single_use": 1}, id="a number for a boolean (TRAPS 4)"),
+        pytest.param({"ends_with": "lease lse_0"}, id="a text for a list of events"),
+        pytest.param({"ends_with": ["lease"]}, id="an event of nothing"),
+        pytest.param({"ends_with": ["lease "]}, id="an event of a lease without a name"),
+        pytest.param({"ends_with": [" lease lse_0"]}, id="an event with a space before it"),
+        pytest.param({"ends_with": ["all"]}, id="an event that ends every token anyway"),
+        pytest.param({"ends_with": ["region eu"]}, id="an event of a kind that is not known"),
+        pytest.param({"ends_with": ["lease lse_0\nagent x"]}, id="two events in one"),
+        pytest.param({"ends_with": [f"lease lse_{number}" for number in range(25)]}, id="events without end"),
         pytest.param({"path": []}, id="no task"),
         pytest.param({"path": ["tsk_02"]}, id="a path that does not start at the root task"),
         pytest.param({"path": ["tsk_02", "tsk_01"]}, id="a path upside down"),

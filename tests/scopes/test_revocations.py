@@ -354,15 +354,18 @@ def naively_ends(event: Event, claims: Claims) -> bool:
         "resource": prefix_covers(event.value, Scope.parse(claims.scope).resource),
         "label": False,
     }
+    above = f"{event.kind} {event.value}" in lease.ends_with
     levels = ["read", "draft", "write", "trigger"]
     below = event.above in levels and levels.index(lease.level) <= levels.index(event.above)
     spared = below or (event.unapproved and lease.approval is not None)
-    return matches.get(event.kind, True) and (event.kind == "key" or lease.position < event.seq) and not spared
+    return (matches.get(event.kind, True) or above) and (event.kind == "key" or lease.position < event.seq) and not spared
 
 
 @st.composite
 def tokens(draw: st.DrawFn) -> tuple[Claims, Revocable]:
+    above = st.builds("{} {}".format, st.sampled_from(["lease", "agent", "instance", "class", "taint", "key"]), names)
     optional = {"instance": names, "approval": names, "ends_on_taint": st.booleans(), "user": st.booleans()}
+    optional |= {"ends_with": st.lists(above, max_size=3)}
     lease = draw(st.fixed_dictionaries({}, optional=optional))
     root = draw(names)
     lease |= {
@@ -398,3 +401,36 @@ def test_a_stream_taken_in_order_answers_as_the_whole_log_would(steps, held_toke
         )
         for claims, known in held_tokens:
             assert (picture.ended_by(known) is not None) == any(naively_ends(event, claims) for event in log.events)
+
+
+@pytest.mark.parametrize(
+    ("lease", "targets"),
+    [
+        ({}, ["taint tsk_01"]),
+        ({"ends_on_taint": False}, []),
+        ({"ends_on_labels": ["pii"]}, ["taint tsk_01", "taint tsk_01 pii"]),
+        ({"ends_on_taint": False, "ends_on_labels": ["health", "pii"]}, ["taint tsk_01 health", "taint tsk_01 pii"]),
+    ],
+)
+def test_what_a_tree_may_not_read_is_among_what_ends_a_token(lease, targets):
+    assert [target for target in held(**lease).targets if target.startswith("taint ")] == targets
+
+
+@pytest.mark.parametrize(
+    ("value", "is_ended"),
+    [
+        ("tsk_01 pii", True),
+        ("tsk_01 health", True),
+        ("tsk_01", False),
+        ("tsk_01 financial", False),
+        ("tsk_02 pii", False),
+        ("tsk_01 pi", False),
+        ("tsk_01  pii", False),
+    ],
+)
+def test_a_class_of_data_that_a_tree_has_read_ends_the_tokens_that_name_it(log, clock, value, is_ended):
+    """And no token that does not: it would have been given all the same (TRAPS 15b)."""
+    token = held(ends_on_taint=False, ends_on_labels=["health", "pii"])
+    picture = started(log, clock).apply(log.commit("taint", value), clock.now())
+    assert (picture.ended_by(token) is not None) is is_ended
+    assert picture.ended_by(held(ends_on_taint=False, ends_on_labels=["pii"], position=log.head.seq)) is None

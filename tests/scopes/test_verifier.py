@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from scopes import (
+    AlreadyUsed,
     Denied,
     Expired,
     Grant,
@@ -16,6 +17,7 @@ from scopes import (
     Scope,
     Stale,
     Unavailable,
+    Unconfirmed,
     Verifier,
 )
 from tests.scopes import vectors
@@ -92,10 +94,36 @@ def test_a_token_may_be_five_seconds_from_the_future(verifier, make_token, clock
 # What this verifier cannot enforce, it refuses
 
 
+LIMITED = [
+    pytest.param("fields", {}, id="fields"),
+    pytest.param("proof", {"cnf": {"jkt": "0ZcO"}}, id="proof"),
+    pytest.param("certificate", {"cnf": {"x5t#S256": "bwcK"}}, id="certificate"),
+    pytest.param("single_use", {"lease": {"single_use": True}}, id="single use"),
+    pytest.param("max_uses", {"lease": {"max_uses": 2}}, id="counted"),
+]
+
+
+@pytest.mark.parametrize(("constraint", "claims"), LIMITED)
+def test_a_token_with_a_constraint_that_the_service_does_not_enforce_is_denied(issuer, clock, make_token, constraint, claims):
+    """D7: honoured more widely than it says, it would silently not be limited."""
+    with Verifier(issuer.url, AUDIENCE, lambda: "svid", without=[constraint], clock=clock) as verifier:
+        eventually(lambda: verifier.is_ready)
+        with pytest.raises(Denied, match=rf"limited by {constraint}, which this service does not enforce"):
+            read(verifier, make_token(**claims))
+        assert read(verifier, make_token(**of_scope(f"{RESOURCE}#read")))
+
+
 @pytest.mark.parametrize("lease", [{"single_use": True}, {"max_uses": 2}])
-def test_a_token_to_be_consumed_is_denied(verifier, make_token, lease):
-    with pytest.raises(Denied, match="consumed"):
+def test_a_token_to_be_consumed_is_denied_by_who_has_no_identity_to_ask_the_issuer_with(verifier, make_token, lease):
+    with pytest.raises(Denied, match="does not enforce"):
         read(verifier, make_token(lease=lease))
+
+
+@pytest.mark.parametrize("without", [["singel_use"], "proof", ["proof", ""]], ids=str)
+def test_a_constraint_that_is_misspelt_is_not_told_to_be_enforced(issuer, clock, without):
+    with pytest.raises(ValueError, match="no constraint"):
+        Verifier(issuer.url, AUDIENCE, without=without, clock=clock)
+    assert issuer.requests == []
 
 
 @pytest.mark.parametrize("cnf", [{"jkt": "0ZcO"}, {"x5t#S256": "bwcK"}])
@@ -228,17 +256,20 @@ def test_another_key_under_a_known_id_does_not_vouch_for_earlier_tokens(verifier
 
 def test_every_refusal_has_a_code_and_a_status_of_its_kind():
     """`code` and `status` are what services answer with (RFC 6750 §3.1), and stay."""
-    kinds = (InvalidToken, Expired, Revoked, ProofRequired, InvalidProof, Denied, Stale, Unavailable, ReplayUnknown)
+    kinds = (InvalidToken, Expired, Revoked, AlreadyUsed, ProofRequired, InvalidProof, Denied)
+    kinds += (Stale, Unavailable, ReplayUnknown, Unconfirmed)
     assert [(kind.code, kind.status) for kind in kinds] == [
         ("invalid_token", 401),
         ("token_expired", 401),
         ("token_revoked", 401),
+        ("already_used", 401),
         ("proof_required", 401),
         ("invalid_dpop_proof", 401),
         ("insufficient_scope", 403),
         ("revocation_state_stale", 503),
         ("keys_unavailable", 503),
         ("proof_replay_unknown", 503),
+        ("use_unconfirmed", 503),
     ]
 
 

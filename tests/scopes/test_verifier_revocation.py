@@ -82,6 +82,10 @@ def test_waiting_until_ready_returns_when_keys_and_revocations_are_known(issuer)
         ("taint", "tsk_01", {"lease": {"ends_on_taint": True}}),
         ("agent", "support-bot", {}),
         ("instance", "pod-1", {"lease": {"instance": "pod-1"}}),
+        ("lease", "lse_00", {"lease": {"ends_with": ["lease lse_00"]}}),
+        ("agent", "planner", {"lease": {"ends_with": ["lease lse_00", "agent planner"]}}),
+        ("instance", "a b", {"lease": {"ends_with": ["instance a b"]}}),
+        ("class", "above", {"lease": {"ends_with": ["class above"]}}),
         ("user", "corp:jane", {"sub": "corp:jane", "lease": {"user": True}}),
         ("resource", "crm", {}),
         ("resource", "crm:ticket/4711", {}),
@@ -181,3 +185,19 @@ def test_a_disputed_feed_grants_nothing(verifier, make_token, issuer):
     eventually(lambda: verifier.picture.disputed)
     with pytest.raises(Stale):
         read(verifier, token)
+
+
+@pytest.mark.parametrize(
+    ("lease", "value"),
+    [({"ends_on_taint": True}, "tsk_01"), ({"ends_on_labels": ["health", "pii"]}, "tsk_01 pii")],
+    ids=["what outsiders wrote", "a class of data"],
+)
+def test_a_token_that_does_not_survive_what_its_tree_reads_is_refused_from_then_on(verifier, make_token, issuer, lease, value):
+    """TRAPS 15b: by the event alone, though nobody ended the token itself."""
+    fatal, other = make_token(lease=lease), make_token()
+    assert read(verifier, fatal)
+    issuer.revoke("taint", value)
+    catch_up(verifier, issuer)
+    with pytest.raises(Revoked):
+        read(verifier, fatal)
+    assert read(verifier, other)

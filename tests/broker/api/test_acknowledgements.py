@@ -58,10 +58,18 @@ async def test_a_workload_of_the_service_acknowledges_and_is_shown(front: Front)
         "process": FIRST,
         "authenticated": True,
         "version": "1.2.3",
+        "enforces": ["certificate", "fields", "proof"],
         "epoch": shown["epoch"],
         "seq": shown["seq"],
         "lag": 0,
     }
+
+
+async def test_what_a_process_enforces_is_shown_as_it_says(front: Front) -> None:
+    await front.post(PATH, body(front.world, enforces=["single_use", "fields", "of_a_later_version"]), "crm")
+    assert [one["enforces"] for one in await verifiers(front)] == [["fields", "of_a_later_version", "single_use"]]
+    await front.post(PATH, body(front.world, enforces=[]), "crm")
+    assert [one["enforces"] for one in await verifiers(front)] == [[]]
 
 
 async def test_a_revocation_is_followed_from_open_to_enforced(front: Front) -> None:
@@ -171,6 +179,12 @@ async def test_who_says_who_it_is_has_to_prove_it_also_where_anyone_may_follow(o
         {"id": None},
         {"aud": ["https://crm.test"]},
         {"leaving": 1},
+        {"enforces": "proof"},
+        {"enforces": ["with space"]},
+        {"enforces": ["proof,single_use"]},
+        {"enforces": ["x" * 33]},
+        {"enforces": ["x"] * 17},
+        {"enforces": [1]},
         {"unknown": 1},
     ],
     ids=str,

@@ -22,7 +22,11 @@ async def test_the_server_describes_itself(shared: Front) -> None:
         "jwks_uri": f"{ISSUER}/oauth/jwks.json",
         "introspection_endpoint": f"{ISSUER}/oauth/introspect",
         "revocation_endpoint": f"{ISSUER}/oauth/revoke",
-        "grant_types_supported": ["client_credentials", "urn:ietf:params:oauth:grant-type:jwt-bearer"],
+        "grant_types_supported": [
+            "client_credentials",
+            "urn:ietf:params:oauth:grant-type:token-exchange",
+            "urn:ietf:params:oauth:grant-type:jwt-bearer",
+        ],
         "response_types_supported": [],
         **{f"{name}_endpoint_auth_methods_supported": ["spiffe_jwt", "private_key_jwt"] for name in PROVEN},
         **{f"{name}_endpoint_auth_signing_alg_values_supported": ALGORITHMS for name in PROVEN},

@@ -61,6 +61,9 @@ def test_every_error_has_its_status_and_its_code(kind: type[BrokerError], path: 
         (errors.LimitReached("x"), 429, 429),
         (errors.Unavailable("x"), 503, 503),
         (errors.NotFound("x"), 404, 404),
+        (errors.AlreadyUsed("x"), 409, 409),
+        (errors.Expired("x"), 410, 410),
+        (errors.Revoked("x"), 410, 410),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BrokerError) else str(value),
 )

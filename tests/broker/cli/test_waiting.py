@@ -212,6 +212,8 @@ def test_every_verifier_is_shown_with_its_version_and_how_far_it_is_behind(serve
     assert (done.code, done.err.startswith("The log is at number ")) == (0, True)
     assert one["process"] in done.out
     assert one["version"] in done.out
+    assert one["enforces"] == ["certificate", "fields", "max_uses", "proof", "single_use"]
+    assert " ".join(one["enforces"]) in done.out
 
 
 def test_a_verifier_that_closes_is_not_shown_any_more(served, verifier):

@@ -63,10 +63,10 @@ def crm():
 
 @pytest_asyncio.fixture
 async def agent(world, crm):
-    """The support bot of a broker whose picture is renewed whenever the agent has to wait for it."""
+    """The support bot of a broker whose picture is renewed whenever the agent has to wait for it, and time goes on with it."""
 
-    async def follow(_: float) -> None:
-        world.follow()
+    async def follow(seconds: float) -> None:
+        world.advance(round(seconds * 1000))
 
     def identity() -> str:
         world.follow()

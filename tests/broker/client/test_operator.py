@@ -112,10 +112,12 @@ def test_how_far_a_revocation_has_come_is_asked_by_its_id(operator):
 
 def test_verifiers_are_listed_with_the_head(operator):
     process = {"service": "crm", "audience": AUDIENCE, "workload": "w", "process": "p", "authenticated": True, "version": "1"}
+    process["enforces"] = ["fields"]
     listed = {"epoch": "e", "seq": 3, "verifiers": [{**process, "epoch": "e", "seq": 1, "lag": 2, "age_ms": 5, "heard_ms": 9}]}
     answering = Answering(metadata(), httpx2.Response(200, json=listed))
     found = operator(answering).verifiers()
-    assert (found.seq, found.verifiers[0].lag, found.verifiers[0].heard_ms) == (3, 2, 9)
+    (one,) = found.verifiers
+    assert (found.seq, one.lag, one.heard_ms, one.enforces) == (3, 2, 9, ("fields",))
 
 
 # The feed

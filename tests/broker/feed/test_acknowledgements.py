@@ -6,9 +6,11 @@ import pytest
 
 from broker.errors import LimitReached
 from broker.feed import acknowledgements
-from broker.feed.acknowledgements import SILENCE, Process
+from broker.feed.acknowledgements import EVERY_VERSION, SILENCE, Process
 from tests.broker.acknowledging import FIRST, SECOND, acknowledge, place
 from tests.broker.world import CRM, CRM_WORKLOAD, KB, World
+
+KEPT = f"ab:{{feed}}:verifiers:{CRM}"
 
 
 async def known(world: World, audience: str = CRM) -> list[Process]:
@@ -36,6 +38,34 @@ async def test_a_process_is_known_by_its_workload_and_its_own_name(world: World)
         (picture.epoch, 0, picture.as_of, "1.2.3")
     }
     assert await known(world, KB) == []
+
+
+async def test_a_process_that_does_not_say_what_it_enforces_does_what_every_version_did(world: World) -> None:
+    await acknowledge(world)
+    assert (await only(world)).enforces == EVERY_VERSION == {"fields", "proof", "certificate"}
+
+
+async def test_what_a_process_enforces_is_what_it_said_last(world: World) -> None:
+    """Also where its place does not count: a lie about the log is none about itself."""
+    for enforces in (["single_use", "fields"], [], ["proof", "of_a_later_version", "proof"]):
+        await acknowledge(world, enforces=enforces)
+        await acknowledge(world, enforces=enforces, seq=50)
+        assert (await only(world)).enforces == set(enforces)
+    await acknowledge(world)
+    assert (await only(world)).enforces == EVERY_VERSION
+
+
+async def test_what_a_worker_of_an_earlier_version_kept_is_read_and_kept_on(world: World) -> None:
+    """Replicas are replaced one after the other."""
+    await revoke(world)
+    await acknowledge(world)
+    name, row = next(iter(world.backend.client.hgetall(KEPT).items()))
+    world.backend.client.hset(KEPT, name, row.rpartition(b" ")[0])
+    before = await only(world)
+    assert (before.seq, before.enforces, len(before.moves)) == (1, EVERY_VERSION, 1)
+    await acknowledge(world, enforces=["single_use"])
+    after = await only(world)
+    assert (after.first, after.moves, after.enforces) == (before.first, before.moves, {"single_use"})
 
 
 async def test_a_place_moves_up_and_never_down(world: World) -> None:

@@ -91,6 +91,7 @@ async def test_the_limit_per_minute_lets_a_burst_through_and_then_the_rate(world
 
 
 async def test_the_limit_per_task_counts_its_whole_life(world: World) -> None:
+    world.clock.hold()
     task = await world.declare()
     limits = {"leases_per_task": 2}
     for _ in range(2):

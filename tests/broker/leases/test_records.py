@@ -1,5 +1,7 @@
 """A lease as it is shown: what it says of itself, seen against what the worker knows has ended."""
 
+import json
+
 import msgspec
 import pytest
 
@@ -26,6 +28,7 @@ def entry(
     level: str = "read",
     instance: str | None = None,
     user: str = "",
+    ends_with: tuple[str, ...] = (),
     **decided: object,
 ):
     kept = {
@@ -39,7 +42,8 @@ def entry(
     record = LeaseRecord("tsk_2", of.id, position, "crm:ticket/4711/note/1#read", instance=instance)
     text = f"{NOW // 1000} {expires - NOW // 1000} {status} {record.text}".encode()
     path = b'["tsk_1","tsk_2"]'
-    return (LEASE.encode(), text, b"support-bot", WORKLOAD.encode(), path, user.encode(), of.text.encode())
+    delegation = json.dumps({"lease": "lse_1", "ends_with": ends_with} if ends_with else None).encode()
+    return (LEASE.encode(), text, b"support-bot", WORKLOAD.encode(), path, user.encode(), delegation, of.text.encode())
 
 
 def picture(*events: Event) -> Picture:
@@ -145,6 +149,18 @@ def test_the_end_of_an_instance_ends_what_that_one_holds(instance, expected):
     assert status(event("instance", "pod-1"), instance=instance) == expected
 
 
+@pytest.mark.parametrize(("user", "expected"), [("corp:jane", "revoked"), ("corp:joe", "live"), ("", "live")])
+def test_the_end_of_a_user_ends_what_is_done_for_them(user, expected):
+    assert status(event("user", "corp:jane"), user=user) == expected
+
+
+@pytest.mark.parametrize("kind", ["lease", "agent", "instance", "class", "taint", "key"])
+def test_what_ends_the_lease_above_ends_what_was_delegated_by_it(kind):
+    """TRAPS 13: a child that outlives its parent."""
+    assert status(event(kind, "above"), ends_with=("lease lse_1", f"{kind} above")) == "revoked"
+    assert status(event(kind, "above"), ends_with=("lease lse_1", f"{kind} beside")) == "live"
+
+
 @pytest.mark.parametrize("how", ["revoked", "undone"])
 def test_what_has_ended_stays_as_it_ended(how):
     assert status(event("all"), status=how, epoch=EARLIER, expires=0) == how
@@ -154,11 +170,6 @@ def test_the_end_of_a_class_ends_what_was_decided_alike():
     own = parse(entry(), now=NOW, picture=picture()).record.decision_class
     assert status(event("class", own)) == "revoked"
     assert status(event("class", CLASS)) == "live"
-
-
-@pytest.mark.parametrize(("user", "expected"), [("corp:jane", "revoked"), ("corp:jane2", "live"), ("", "live")])
-def test_the_end_of_a_user_ends_what_is_done_for_them(user, expected):
-    assert status(event("user", "corp:jane"), user=user) == expected
 
 
 @pytest.mark.parametrize(
@@ -176,7 +187,7 @@ def test_what_a_tree_is_exposed_to_ends_what_would_not_have_been_given_after_it(
 
 
 def test_a_class_reads_back_as_it_was_written_and_has_its_name_from_what_it_says():
-    made = [DecisionClass.read(entry(level=level)[6].decode()) for level in ("read", "draft", "read")]
-    assert made[0].text == entry()[6].decode()
+    made = [DecisionClass.read(entry(level=level)[7].decode()) for level in ("read", "draft", "read")]
+    assert made[0].text == entry()[7].decode()
     assert made[0].id == made[2].id != made[1].id
     assert len(made[0].id) == 22

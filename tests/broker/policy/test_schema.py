@@ -6,7 +6,9 @@ import cedarpy
 import pytest
 
 from broker.policy import schema_of
+from scopes.levels import LEVELS
 from tests.broker.policy.questions import registry
+from tests.broker.registry import catalogue
 
 
 def is_valid(folder: Path, condition: str, *, action: str = 'Action::"crm:ticket#read"') -> bool:
@@ -74,3 +76,12 @@ def test_an_agent_cannot_be_permitted_what_is_for_operators(tmp_path: Path) -> N
 def test_the_schema_of_an_empty_registry_is_one(tmp_path: Path) -> None:
     text = '@id("x") permit (principal is Operator, action == Action::"revoke", resource);'
     assert cedarpy.validate_policies(text, schema_of(registry(tmp_path, "# nothing\n"))).validation_passed
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_policy_may_speak_of_a_level_that_no_action_is_in_yet(tmp_path: Path, level: str) -> None:
+    (tmp_path / "registry").mkdir()
+    schema = schema_of(catalogue.load(tmp_path / "registry", ""))
+    text = f'@id("x") forbid (principal, action in Action::"{level}", resource) when {{ context.task.tainted }};'
+    assert cedarpy.validate_policies(text, schema).validation_passed
+    assert not cedarpy.validate_policies(text.replace(" in ", " == "), schema).validation_passed

@@ -111,6 +111,13 @@ def test_a_service_follows_its_own_feed_only(starter: Asker) -> None:
     assert not may(starter, crm, "feed:follow", ("Feed", "lab"), ("Service", "lab"))
 
 
+@pytest.mark.parametrize("action", ["token:introspect", "token:consume"])
+def test_a_service_asks_about_and_consumes_its_own_tokens_only(starter: Asker, action: str) -> None:
+    crm = ("Service", "crm")
+    assert may(starter, crm, action, ("Tokens", "crm"), crm)
+    assert not may(starter, crm, action, ("Tokens", "lab"), ("Service", "lab"))
+
+
 @pytest.mark.parametrize("kind", ["Agent", "Service"])
 @pytest.mark.parametrize("action", ["watch", "revoke", "audit:read"])
 def test_what_is_for_operators_is_for_nobody_else(starter: Asker, kind: str, action: str) -> None:

@@ -99,14 +99,6 @@ def test_a_pattern_without_a_list_allows_the_default_fields_and_no_more(tmp_path
         check(registry, "crm:ticket/1#read[description]")
 
 
-def test_a_token_that_no_verifier_could_hold_to_one_use_is_not_given(tmp_path: Path) -> None:
-    registry = load(tmp_path, WHOLE.replace('level = "trigger"', 'level = "trigger", single_use = true'))
-    with pytest.raises(AccessDenied) as refused:
-        ceiling.check_enforceable(registry.entry(Scope.parse("crm:ticket/1#reply[subject]")))
-    assert refused.value.reason == "not_enforceable"
-    ceiling.check_enforceable(registry.entry(Scope.parse("crm:ticket/1#read[subject]")))
-
-
 SEGMENTS = st.sampled_from(["1", "2", "x"])
 LISTS = st.none() | st.sets(st.sampled_from(FIELDS), min_size=1).map(lambda fields: tuple(sorted(fields)))
 DEFAULTS = st.none() | st.sets(st.sampled_from(FIELDS), min_size=1).map(tuple)

@@ -73,13 +73,40 @@ def test_an_action_is_as_fresh_as_its_level_wants_unless_it_says_so_itself(level
     assert msgspec.convert({"level": level, "max_staleness": 1}, Action).staleness == 1
 
 
+@pytest.mark.parametrize(
+    ("said", "holds"),
+    [
+        ({"level": "trigger"}, True),
+        ({"level": "trigger", "single_use": False}, False),
+        ({"level": "trigger", "max_uses": 3}, False),
+        ({"level": "write"}, False),
+        ({"level": "write", "single_use": True}, True),
+        ({"level": "read", "single_use": True}, True),
+        ({"level": "read"}, False),
+    ],
+    ids=str,
+)
+def test_what_triggers_something_is_used_once_unless_its_owner_says_otherwise(said: dict[str, object], holds: bool) -> None:
+    """D4."""
+    assert msgspec.convert(said, Action).is_single_use is holds
+
+
 def test_the_more_an_action_does_the_fresher_it_has_to_be() -> None:
     bounds = [STALENESS[level] for level in LEVELS]
     assert bounds == sorted(bounds, reverse=True)
 
 
 @pytest.mark.parametrize(
-    "changes", [{"max_ttl": 0}, {"max_ttl": -1}, {"max_staleness": 0}, {"level": "admin"}, {"level": None}]
+    "changes",
+    [
+        {"max_ttl": 0},
+        {"max_ttl": -1},
+        {"max_staleness": 0},
+        {"max_uses": 0},
+        {"max_uses": -1},
+        {"level": "admin"},
+        {"level": None},
+    ],
 )
 def test_an_action_without_a_level_or_with_no_time_is_none(changes: dict[str, object]) -> None:
     with pytest.raises(msgspec.ValidationError):

@@ -8,7 +8,7 @@ from broker.errors import InvalidScope, InvalidTarget, NotFound, UnauthorizedCli
 from broker.registry.registry import Registry
 from broker.workload import Workload
 from scopes.scope import Scope
-from tests.broker.registry.catalogue import AGENT, WHOLE, key_of, load, toml_key
+from tests.broker.registry.catalogue import AGENT, SERVICE, TASK, WHOLE, key_of, load, toml_key
 from tests.broker.world import proven
 
 POOL = AGENT.replace("agents.bot", "agents.pool").replace("ns/support/sa/bot", "pods/*")
@@ -154,3 +154,15 @@ def test_an_agent_shows_what_it_is_known_by(tmp_path: Path) -> None:
         "github: ref=refs/heads/main repository_id=74",
         f"private-key:ci/{key_of('ci').kid}",
     )
+
+
+def test_what_was_delegated_can_be_held_by_all_to_whom_it_may_be_passed_on(tmp_path: Path) -> None:
+    def agent(name: str, *others: str) -> str:
+        own = AGENT.replace("agents.bot", f"agents.{name}").replace("sa/bot", f"sa/{name}")
+        return own + f"delegates_to = {list(others)}\n"
+
+    texts = (agent("a", "b"), agent("b", "c", "b"), agent("c", "a"), agent("d", "c"), agent("e"))
+    registry = load(tmp_path, SERVICE, TASK, *texts)
+    assert registry.delegates_of("a") == {"a", "b", "c"}
+    assert registry.delegates_of("d") == {"a", "b", "c"}
+    assert registry.delegates_of("e") == registry.delegates_of("nobody") == set()

@@ -26,9 +26,9 @@ async def close(world: World, task: Task) -> None:
 
 
 async def end(world: World, task: Task, outcome: str = "completed") -> list[str]:
-    leases = await world.broker.tasks.begin_end(task.id, outcome)
+    ending = await world.broker.tasks.begin_end(task.id, outcome)
     await close(world, task)
-    return leases
+    return ending.leases
 
 
 async def test_a_task_is_found_as_it_was_declared(world: World) -> None:
@@ -222,8 +222,9 @@ async def test_ending_marks_a_task_and_all_below_it_and_names_their_leases(world
     grandchild = await world.declare(parent=child.id)
     beside = await world.declare(parent=root.id)
     leases = [await written(world, task) for task in (root, child, grandchild, beside)]
-    named = await world.broker.tasks.begin_end(child.id, "failed")
-    assert set(named) == {leases[1].id, leases[2].id}
+    ending = await world.broker.tasks.begin_end(child.id, "failed")
+    assert ending.parts == [child.id]
+    assert set(ending.leases) == {leases[1].id, leases[2].id}
     statuses = [(await found(world, task)).status for task in (root, child, grandchild, beside)]
     assert statuses == ["open", "ending", "ending", "open"]
 
@@ -232,7 +233,7 @@ async def test_leases_that_have_expired_are_not_named(world: World) -> None:
     task = await world.declare()
     await written(world, task, longest=5_000)
     world.advance(5_000)
-    assert await world.broker.tasks.begin_end(task.id, "completed") == []
+    assert (await world.broker.tasks.begin_end(task.id, "completed")).leases == []
 
 
 async def test_the_first_outcome_stays(world: World) -> None:
