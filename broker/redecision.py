@@ -37,8 +37,8 @@ PAGE = 200
 SHARDS_AT_ONCE = 8
 """In how many shards one worker decides at a time, so that it seldom waits for the store."""
 
-STEP = 20
-"""How many classes are decided before others have their turn: about a millisecond, unless policies are many and new."""
+STEP = 50
+"""How many classes are decided before others have their turn: a millisecond or two, unless policies are many and new."""
 
 CLAIM = 5_000
 """The milliseconds for which one worker decides in a shard; a worker that died is replaced then."""

@@ -8,8 +8,8 @@ import msgspec
 from broker.errors import AccessDenied
 from broker.policy import entities
 from broker.policy.decision import PROOFS, Decision, Question
-from broker.policy.entities import Uid
-from broker.policy.facts import Facts, Moment, Seen, facts_of
+from broker.policy.entities import Asked, Uid
+from broker.policy.facts import UNNAMED, Facts, Moment, Seen, facts_of
 from broker.policy.policies import PolicyFolder
 from broker.policy.slices import Answer, Slices, keep
 from broker.registry.registry import Registry
@@ -32,6 +32,8 @@ class Policy:
         self._registry = registry
         self._clock = clock
         self._remembered: dict[tuple[Facts, Moment], Decision] = {}
+        self._answers: dict[tuple[Facts, Moment], Answer] = {}
+        self._kinds: dict[tuple[str, str], str] = {}
         self._ends: dict[tuple[Facts, Moment], tuple[bool, tuple[str, ...]]] = {}
 
     @property
@@ -62,8 +64,23 @@ class Policy:
         )
 
     def answer(self, facts: Facts, moment: Moment) -> Answer:
-        """Say yes or no to facts, as `judge` does, without what would help and without remembering the facts."""
-        return self._answer(facts, moment, self._folder.enforced)
+        """Say yes or no to facts, as `judge` does, without saying what would help."""
+        asked = msgspec.structs.replace(facts, agent=self._kind_of(facts)), moment
+        known = self._answers.get(asked)
+        if known is not None:
+            return known
+        return keep(self._answers, asked, self._answer(facts, moment, self._folder.enforced), most=MAX_REMEMBERED)
+
+    def _kind_of(self, facts: Facts) -> str:
+        """Name all agents that have the same answers to what this one asks: itself alone, where a policy there names any."""
+        place = facts.agent, facts.action
+        known = self._kinds.get(place)
+        if known is not None:
+            return known
+        asked, record = self._asked(facts, self.moment()), self._registry.agent(facts.agent).record
+        alike = f"{UNNAMED} {record.environment} {record.owner}"
+        is_told_apart = self._folder.enforced.name_agents(asked)
+        return keep(self._kinds, place, facts.agent if is_told_apart else alike, most=MAX_REMEMBERED)
 
     def ends_on(self, decision: Decision) -> tuple[bool, tuple[str, ...]]:
         """Tell what an answer does not survive: the taint of the task's tree, and which classes of data it may yet read."""
@@ -128,4 +145,7 @@ class Policy:
         return tuple(id for id in other.policies if id in self._folder.shadow) if other.allowed != answer.allowed else ()
 
     def _answer(self, facts: Facts, moment: Moment, slices: Slices) -> Answer:
-        return slices.ask(entities.of_token(facts, moment, self._registry, reads=self._folder.reads))
+        return slices.ask(self._asked(facts, moment))
+
+    def _asked(self, facts: Facts, moment: Moment) -> Asked:
+        return entities.of_token(facts, moment, self._registry, reads=self._folder.reads)

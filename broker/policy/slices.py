@@ -78,6 +78,10 @@ class Slices:
         answer = _answer(asked, context.decode(), policies.policies, self._known(entities))
         return keep(self._answers, question, answer, most=MAX_ANSWERS)
 
+    def name_agents(self, asked: Asked) -> bool:
+        """Tell whether any of the policies that meet the question names an agent, so that it matters which one asks."""
+        return self._of(asked).names_agents
+
     def _of(self, asked: Asked) -> _Slice:
         place = asked.principal, asked.action
         numbers = self._places.get(place)

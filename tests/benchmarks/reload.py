@@ -27,7 +27,7 @@ from tests.benchmarks.held import FIELDS, RESOURCE, Fleet, Held, fleet, shards_o
 
 _FORBID = '@id("no-{0}") forbid (principal is Agent, action, resource is Record) when {{ context.fields.contains("{0}") }};\n'
 _PATIENCE = 60
-_GAP = 0.01
+_GAP, _SELDOM = 0.01, 0.1
 _SCRIPTS = (
     *(("broker.leases", name) for name in ("issue", "list", "live_classes", "floor", "keep", "end", "expire")),
     *(("broker.feed", name) for name in ("append", "activate", "beat", "snapshot", "acknowledge")),
@@ -60,8 +60,12 @@ async def measure(folder: Path, asked: argparse.Namespace) -> None:
 
 
 class Round(NamedTuple):
-    """What one reload gave; seconds from the moment of the request, and from the answer to it."""
+    """What one reload gave; seconds from the moment of the request.
 
+    `spent` is the processor's time that both replicas took together until then.
+    """
+
+    spent: float
     answered: float
     first: float
     last: float
@@ -93,14 +97,15 @@ def one_round(made: Fleet, verifier: Verifier, held: Sequence[Held], number: int
         threading.Event().wait(2)
     calm = calm_one.latencies
     with Asking(made, stays[0]) as allowed, Asking(made, gone[-1]) as forbidden, Undecided(made) as undecided:
-        started = time.perf_counter()
+        started, spent = time.perf_counter(), made.spent()
         answered = activate(made, gone)
         refused = refusals(verifier, wanted)
-        ended = time.perf_counter()
+        ended, spent = time.perf_counter(), made.spent() - spent
         threading.Event().wait(0.5)
     after = [at for at, status in forbidden.answers if status == httpx2.codes.OK and at - answered > 0]
     during = [took for at, took in zip(allowed.times, allowed.latencies, strict=True) if started <= at <= ended]
     return Round(
+        spent,
         answered - started,
         min(refused) - started,
         max(refused) - started,
@@ -173,7 +178,7 @@ class Asking:
         url, agents = f"{self._made.replicas[number].url}/oauth/token", self._made.agents
         with httpx2.Client(trust_env=False, timeout=30) as client:
             for turn in range(1_000_000):
-                if self._over.wait(_GAP):
+                if self._over.wait(_SELDOM):
                     return
                 start = time.perf_counter()
                 answer = client.post(url, data=self._made.ask(agents[turn % len(agents)], self._field))
@@ -201,7 +206,7 @@ class Undecided:
 
     def _look(self) -> None:
         with httpx2.Client(trust_env=False, timeout=30) as client:
-            while not self._over.wait(_GAP):
+            while not self._over.wait(_SELDOM):
                 found = re.search(r"^broker_undecided_shards (\d+)", client.get(self._url).text, re.MULTILINE)
                 if found is not None and (not self.seen or self.seen[-1][1] != int(found[1])):
                     self.seen.append((time.perf_counter(), int(found[1])))
@@ -258,6 +263,7 @@ def show(rounds: Sequence[Round]) -> None:
     print(f"to the first refusal      {spread([each.first for each in rounds])} s")
     print(f"to the last refusal       {spread([each.last for each in rounds])} s")
     print(f"answer to last refusal    {spread([each.last - each.answered for each in rounds])} s")
+    print(f"processor's time until it {spread([each.spent for each in rounds])} s, of both replicas together")
     print(f"issued after the answer   {sum(each.issued_after for each in rounds)} of what is forbidden")
     print(f"issuing p99               {quantile(calm, 0.99):.0f} ms before, {quantile(during, 0.99):.0f} ms during")
     print(f"undecided shards, a round {', '.join(f'{left} at {at:.2f} s' for at, left in rounds[-1].undecided)}")
