@@ -1,7 +1,7 @@
 """Time: jobs of one line each. Every replica runs all of them; each may run twice, at once, or late (`DESIGN.md` I6)."""
 
 import asyncio
-import datetime
+import functools
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -22,7 +22,6 @@ from broker.tasks import Tasks
 
 _LOG = logging.getLogger(__name__)
 _OFTEN, _SELDOM = 1, 30
-_LONG_AGO = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
 class Scheduler:
@@ -49,7 +48,7 @@ class Scheduler:
         self._issuer = issuer
         self._activation = activation
         self._rotation = rotation
-        self._redecision = redecision
+        self._decide_again = _patient(redecision.decide_again)
         self._scheduler = AsyncIOScheduler()
 
     def start(self) -> None:
@@ -64,7 +63,7 @@ class Scheduler:
             (self._activation.look, _OFTEN),
             (self._activation.record_owed, _OFTEN),
             (self._rotation.keep, _OFTEN),
-            (self._redecision.decide_again, _OFTEN),
+            (self._decide_again, _OFTEN),
             (self.forget, _SELDOM),
         ]
         for job, seconds in jobs:
@@ -84,7 +83,8 @@ class Scheduler:
     def decide_again_now(self) -> None:
         """Have what is live decided again at once, and not at the next turn; may be called from any thread."""
         if self._scheduler.running:
-            self._scheduler.modify_job(self._redecision.decide_again.__name__, next_run_time=_LONG_AGO)
+            # A job of its own, that runs once and at once: one that is moved into the past has every second since made up for.
+            self._scheduler.add_job(self._decide_again, name="decide_again_now", misfire_grace_time=None)
 
     def close(self) -> None:
         """Stop the jobs."""
@@ -111,6 +111,7 @@ async def _shard_by_shard(sweep: Callable[[int], Awaitable[int]]) -> None:
 def _patient(job: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
     runs = False
 
+    @functools.wraps(job)
     async def run() -> None:
         nonlocal runs
         if runs:

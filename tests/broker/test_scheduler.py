@@ -124,3 +124,17 @@ async def test_a_job_that_is_late_runs_once_and_not_as_often_as_it_was_missed(wo
     finally:
         world.broker.scheduler.close()
     assert not any(overlapping)
+
+
+async def test_what_came_into_force_is_decided_at_once_and_holds_nobody_up(world: World, monkeypatch) -> None:
+    """And once: to make up for every second since some moment in the past would stop the worker for good (TRAPS 24)."""
+    monkeypatch.setattr(scheduler, "_OFTEN", 3_600)
+    place = key(shard_of("support-bot"), "decided")
+    world.broker.scheduler.start()
+    try:
+        (world.folder / "policies" / "more.cedar").write_text("// another configuration")
+        await world.look()
+        activation = world.broker.active.activation.encode()
+        await happens(lambda: (world.backend.client.get(place) or b"").endswith(activation))
+    finally:
+        world.broker.scheduler.close()
