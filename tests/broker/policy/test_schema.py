@@ -5,8 +5,8 @@ from pathlib import Path
 import cedarpy
 import pytest
 
+from broker import cli
 from broker import policy as policy_room
-from broker.cli import starter
 from broker.policy import parse, schema_of
 from broker.registry import files
 from scopes.levels import LEVELS
@@ -96,7 +96,7 @@ def test_a_level_that_there_is_not_is_refused(tmp_path: Path) -> None:
 
 def test_the_starter_policies_suit_the_registry_that_comes_with_them() -> None:
     """What `broker init` writes has to serve."""
-    example = files.parse({"all.toml": (Path(starter.__file__).parent / "example.toml").read_text()}, where="starter")
+    example = files.parse({"all.toml": (Path(cli.__file__).parent / "starter" / "example.toml").read_text()}, where="starter")
     folder = Path(policy_room.__file__).parent / "starter"
     texts = {path.name: path.read_text() for path in folder.glob("*.cedar")}
     assert parse(texts, example, where="starter").ids
