@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from broker.errors import Unavailable
+from broker.feed.event import new_event
 from broker.leases import Settled
 from broker.leases.leases import CLAIM
 from broker.settling import LONGEST_REST, REST, Settling
@@ -254,3 +255,37 @@ async def test_a_worker_that_knows_too_little_settles_nothing(world: World) -> N
     world.clock.advance(1_001)
     with pytest.raises(Unavailable):
         await world.broker.settling.settle()
+
+
+async def test_a_class_that_ended_has_the_leases_of_its_agent_looked_at_and_no_others(world: World, monkeypatch) -> None:
+    """Mass revocation that enumerates everything blocks everything (TRAPS 22): the class says whose it is."""
+    await settled(world)
+    hit, missed = await world.issue(), await world.issue(KB_SCOPE)
+    task = await world.declare(workload=OTHER)
+    await world.issue(KB_SCOPE, workload=OTHER, task=task.id)
+    forbid = '@id("no-tickets") forbid (principal is Agent, action == Action::"crm:ticket#read", resource is Record);'
+    (world.folder / "policies" / "more.cedar").write_text(forbid)
+    await world.look()
+    await world.broker.redecision.decide_again()
+    world.follow()
+    seen = []
+    settle = world.broker.leases.settle
+
+    async def watched(shard, index, *rest):
+        seen.append((shard, index))
+        return await settle(shard, index, *rest)
+
+    monkeypatch.setattr(world.broker.leases, "settle", watched)
+    await world.broker.settling.settle()
+    assert seen == [(BOTS, ("agent", "support-bot", picture_of(world).epoch))]
+    assert [await status_of(world, issued) for issued in (hit, missed)] == ["revoked", "live"]
+
+
+async def test_a_class_that_is_not_kept_any_more_leaves_nothing_to_mark(world: World, monkeypatch) -> None:
+    await settled(world)
+    event = new_event("class", "gone", now=world.clock.now().wall, audiences=())
+    await world.broker.log.append(picture_of(world).epoch, [event])
+    world.follow()
+    monkeypatch.setattr(world.broker.leases, "settle", None)
+    await world.broker.settling.settle()
+    assert world.broker.stuck_work.pieces() == []
