@@ -59,10 +59,10 @@ class Presenters:
         for process in self._processes:
             assert process.stdout.readline() == "ready\n"
 
-    def begin(self, token: str, count: int) -> None:
-        """Have every process be presented with the token so often at once."""
+    def begin(self, token: str, count: int, *, tries: int = 1) -> None:
+        """Have every process be presented with the token so often at once, and try so many times where nobody can tell."""
         for process in self._processes:
-            process.stdin.write(json.dumps({"token": token, "count": count}) + "\n")
+            process.stdin.write(json.dumps({"token": token, "count": count, "tries": tries}) + "\n")
             process.stdin.flush()
 
     def outcomes(self) -> Counter[str]:
@@ -71,6 +71,11 @@ class Presenters:
 
     def present(self, token: str, count: int) -> Counter[str]:
         self.begin(token, count)
+        return self.outcomes()
+
+    def settle(self, token: str, count: int) -> Counter[str]:
+        """The same until it is certain of each: whoever hears that nobody can tell comes back with the same use."""
+        self.begin(token, count, tries=20)
         return self.outcomes()
 
     def end(self) -> None:
@@ -133,13 +138,9 @@ def ask(site: Site, text: str, workload: str) -> tuple[int, str]:
 def test_of_a_hundred_presentations_at_once_of_one_single_use_token_exactly_one_is_honoured(
     site: Site, presenters: Presenters
 ) -> None:
-    """D4, TRAPS 15."""
+    """D4, TRAPS 15. And TRAPS 15a: on a busy machine some hear that nobody can tell, and come back."""
     for _ in range(3):
-        outcomes = presenters.present(token(site), 100 // PROCESSES)
-        print(dict(outcomes))
-        assert outcomes["honoured"] == 1
-        assert outcomes["AlreadyUsed"] >= 90
-        assert set(outcomes) <= {"honoured", "AlreadyUsed", *UNTOLD}
+        assert presenters.settle(token(site), 100 // PROCESSES) == {"honoured": 1, "AlreadyUsed": 99}
 
 
 def test_a_token_that_may_be_used_three_times_is_by_whichever_process(site: Site, verifier: Verifier) -> None:
@@ -206,8 +207,8 @@ def test_a_store_that_is_killed_in_between_confirms_nothing_and_never_twice(site
     """TRAPS 20: no fall-back to memory, no *allow*; and from a snapshot of before the use nothing comes back."""
     text = token(site)
     site.server.take_snapshot()
-    first = presenters.present(text, 2)
-    assert first["honoured"] == 1
+    first = presenters.settle(text, 2)
+    assert first == {"honoured": 1, "AlreadyUsed": 2 * PROCESSES - 1}
     presenters.begin(text, 10)
     site.server.kill()
     during = presenters.outcomes()
@@ -222,8 +223,8 @@ def test_a_store_that_is_killed_in_between_confirms_nothing_and_never_twice(site
         assert SystemClock().now().since(began) < 60_000
     print(dict(first), dict(during), dict(down), dict(after))
     assert set(after) <= {"Revoked", *UNTOLD}
-    assert presenters.present(text, 2) == Counter({"Revoked": 2 * PROCESSES})
-    assert presenters.present(token(site), 5)["honoured"] == 1
+    assert presenters.settle(text, 2) == {"Revoked": 2 * PROCESSES}
+    assert presenters.settle(token(site), 5) == {"honoured": 1, "AlreadyUsed": 5 * PROCESSES - 1}
 
 
 def test_a_use_is_recorded_once_however_often_it_is_asked_for(site: Site, verifier: Verifier) -> None:
