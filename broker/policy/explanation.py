@@ -169,7 +169,7 @@ def _other_users(trial: Trial, trials: Trials) -> Iterator[tuple[str, Trial]]:
             yield _but(trial, f"for a user who is not in {group}", groups=kept)
     someone = trial.user or "someone"
     yield _but(trial, "for any user", user=someone)
-    for user in sorted(named.texts(policies, "id")) if "id" in reads else ():
+    for user in sorted(named.texts(policies, "id") - {""}) if "id" in reads else ():
         yield _but(trial, f"for the user {user}", user=user)
     for group in sorted(named.texts(policies, "groups")):
         yield _but(trial, f"for a user who is in {group}", user=someone, groups=(*trial.groups, group))

@@ -41,7 +41,7 @@ class Replay:
     def __init__(self, trials: Trials) -> None:
         self._trials = trials
         reads = trials.folder.reads
-        self._users = sorted(named.texts(tuple(each(trials.folder).values()), "id")) if "id" in reads else []
+        self._users = sorted(named.texts(tuple(each(trials.folder).values()), "id") - {""}) if "id" in reads else []
 
     def again(self, taken: Taken) -> Again:
         """Decide again. Of a user who is not known it is decided for each whom policies name, and for any other."""

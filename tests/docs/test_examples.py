@@ -135,7 +135,7 @@ def test_the_starter_policies_are_described() -> None:
     described = page("operate/policies.md")
     for policy in files("broker.policy").joinpath("starter").iterdir():
         ids = [line.split('"')[1] for line in policy.read_text().splitlines() if line.startswith("@id(")]
-        assert ids
+        assert ids or policy.name.endswith(".toml")
         assert all(f"`{id}`" in described for id in [*ids, policy.name])
 
 

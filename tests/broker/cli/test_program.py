@@ -11,7 +11,7 @@ from broker.cli.program import COMMANDS
 from tests.broker.cli.typed import run, start, surroundings
 
 HEAVY = ("litestar", "cedarpy", "fakeredis", "granian", "apscheduler", "redis")
-SERVER_SIDE = {"activate", "serve", "check", "doctor", "demo", "policy"}
+SERVER_SIDE = {"activate", "serve", "check", "doctor", "demo", "policy", "report"}
 
 
 def test_help_names_every_command():

@@ -42,3 +42,14 @@ def test_a_moment_of_today_is_a_time_and_one_of_another_day_has_its_date():
 
 def test_without_a_time_to_see_it_from_it_is_seen_from_now():
     assert times.moment(times.now()).endswith(("now", "ago"))
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1_800), ("24h", 86_400), ("7d", 604_800), ("0s", 0)])
+def test_a_span_is_a_number_and_a_unit(text, seconds):
+    assert times.span(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "24", "h", "-1h", "1.5h", "24 h", "1h30m", "9999999d"])
+def test_anything_else_is_no_span(text):
+    with pytest.raises(ValueError, match="is not a span of time like"):
+        times.span(text)

@@ -134,6 +134,12 @@ workloads   = [{{ spiffe = "spiffe://prod/bot" }}]
 tasks       = ["all"]
 ends        = 2099-06-30
 """
+    written, read = draw(policies_for(level))
+    return World(registry, written, read)
+
+
+@st.composite
+def policies_for(draw: st.DrawFn, level: str) -> tuple[str, frozenset[str]]:
     written, read = [], set[str]()
     for number in range(draw(st.integers(1, 3))):
         effect = "permit" if number == 0 else draw(st.sampled_from(["permit", "forbid", "forbid"]))
@@ -144,7 +150,7 @@ ends        = 2099-06-30
         joined = draw(st.sampled_from([" && ", " || "])).join(f"({condition})" for condition in conditions)
         when = draw(st.sampled_from(["when", "unless"]))
         written.append(f'@id("p{number}") {effect} ({principal}, {head}, resource is Record) {when} {{ {joined} }};')
-    return World(registry, "\n".join(written), frozenset(read))
+    return "\n".join(written), frozenset(read)
 
 
 def trials_of(folder: Path, registry: str, *texts: str) -> Trials:
