@@ -1,9 +1,11 @@
-"""What no test is about and every test would pay for: a disk that has written, and texts that were parsed before."""
+"""What no test is about and every test would pay for: a disk that has written, texts that were parsed before, coverage twice."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
+from pathlib import Path
 
 import pytest
+from coverage import Coverage
 
 from broker.policy import PolicyFolder, policies
 from broker.registry import files
@@ -18,6 +20,28 @@ def quick() -> Iterator[None]:
         patch.setattr(files, "parse", _Registries().parse)
         patch.setattr(policies, "parse", _Policies().parse)
         yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Function) -> Generator[None, object, object]:
+    """Measure coverage by the rooms' own tests, and by their first run where they run again on a real Redis.
+
+    Measuring takes as long as the tests themselves: all the code of others that runs meanwhile is slowed down as well.
+    """
+    measuring = Coverage.current() if not _is_measured(item) else None
+    if measuring is None:
+        return (yield)
+    measuring.stop()
+    try:
+        return (yield)
+    finally:
+        measuring.start()
+
+
+def _is_measured(item: pytest.Function) -> bool:
+    room = item.path.relative_to(Path(__file__).parent).parts[0]
+    parameters = item.callspec.params if hasattr(item, "callspec") else {}
+    return room in {"scopes", "broker"} and parameters.get("backend") != "redis"
 
 
 class _Registries:

@@ -7,7 +7,10 @@ import pytest
 import pytest_asyncio
 from hypothesis import settings
 
+from tests.broker.conftest import patient
 from tests.broker.front import Front, opened
+
+__all__ = ["front", "patient", "shared"]
 
 # A busy machine is no bug.
 settings.register_profile("patient", deadline=None)

@@ -12,6 +12,7 @@ from broker import private_key_file
 from broker.api.token import JWT_SPIFFE
 from scopes import jose
 from tests.broker import key_files
+from tests.broker.application import application_of
 from tests.broker.world import BOT, CRM_WORKLOAD, ISSUER, OTHER, World, fake_backend
 from tests.scopes.tokens import compact, new_key
 
@@ -54,7 +55,7 @@ class Front:
     def __init__(self, world: World) -> None:
         self.world = world
         self.deaf = False
-        transport = httpx2.ASGITransport(app=world.broker.application())
+        transport = httpx2.ASGITransport(app=application_of(world.broker))
         self.client = httpx2.AsyncClient(transport=transport, base_url=ISSUER)
 
     def bearer(self, caller: str | None) -> dict[str, str]:

@@ -5,13 +5,13 @@ import json
 from typing import Any
 from urllib.parse import urlencode
 
-from litestar import Litestar
+from litestar.types import ASGIApp
 
 
 class Exchange:
     """One request and what came back so far; `async with` hangs up at its end."""
 
-    def __init__(self, app: Litestar, path: str, *, assertion: str | None = None, **parameters: str) -> None:
+    def __init__(self, app: ASGIApp, path: str, *, assertion: str | None = None, **parameters: str) -> None:
         headers = [(b"host", b"127.0.0.1")]
         if assertion is not None:
             headers.append((b"authorization", f"Bearer {assertion}".encode()))

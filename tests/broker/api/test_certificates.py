@@ -12,6 +12,7 @@ import pytest
 
 from broker.settings import ProxyTrust
 from scopes.client_certificate import thumbprint
+from tests.broker.application import application_of
 from tests.broker.certified import authority_of, svid_of, trust
 from tests.broker.front import CRM_WORKLOAD, Front, claims_of, error_of, opened, problem_of
 from tests.broker.world import BOT, CRM, ISSUER, OTHER, World
@@ -29,7 +30,7 @@ class Connected(Front):
     def __init__(self, world: World, *chain: Made, peer: str = "127.0.0.1") -> None:
         super().__init__(world)
         shown = [ssl.DER_cert_to_PEM_cert(made.der) for made in chain]
-        application: Any = world.broker.application()
+        application: Any = application_of(world.broker)
 
         async def over_tls(scope: Any, receive: Any, send: Any) -> None:
             extensions = {"tls": {"client_cert_chain": shown}} if shown else {}

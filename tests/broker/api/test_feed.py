@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
-from litestar import Litestar
+from litestar.types import ASGIApp
 
 from broker.api import feed
 from broker.feed.event import new_event
@@ -14,6 +14,7 @@ from scopes import jose, revocations
 from scopes.keys import TOKEN_ALGORITHMS, KeySet
 from scopes.revocations import Picture
 from tests.broker.api.asgi import Exchange
+from tests.broker.application import application_of
 from tests.broker.world import BOT, CRM, CRM_WORKLOAD, ISSUER, KB, Backend, World
 
 
@@ -26,8 +27,8 @@ def world(tmp_path: Path, backend: Backend) -> World:
 
 
 @pytest.fixture
-def app(world: World) -> Litestar:
-    return world.broker.application()
+def app(world: World) -> ASGIApp:
+    return application_of(world.broker)
 
 
 async def commit(world: World, value: str = "support-bot") -> None:
@@ -36,7 +37,7 @@ async def commit(world: World, value: str = "support-bot") -> None:
     world.follow()
 
 
-async def keys_of(app: Litestar) -> KeySet:
+async def keys_of(app: ASGIApp) -> KeySet:
     async with Exchange(app, "/v1/feed/keys") as answer:
         return KeySet.parse(await answer.body(), algorithms=TOKEN_ALGORITHMS)
 
@@ -45,7 +46,7 @@ def data_of(frame: bytes) -> str:
     return frame.decode().split("\n")[1].removeprefix("data: ")
 
 
-async def test_the_feeds_keys_are_published_and_are_not_the_tokens(world: World, app: Litestar) -> None:
+async def test_the_feeds_keys_are_published_and_are_not_the_tokens(world: World, app: ASGIApp) -> None:
     async with Exchange(app, "/v1/feed/keys") as answer:
         jwks = await answer.json()
     assert [key["kid"] for key in jwks["keys"]] == [world.broker.keys.feed.kid]
@@ -54,7 +55,7 @@ async def test_the_feeds_keys_are_published_and_are_not_the_tokens(world: World,
     assert answer.headers["content-type"].startswith("application/jwk-set+json")
 
 
-async def test_a_verifier_follows_by_what_is_published_alone(world: World, app: Litestar) -> None:
+async def test_a_verifier_follows_by_what_is_published_alone(world: World, app: ASGIApp) -> None:
     """Keys, snapshot, messages: applied with the library, as any verifier does."""
     keys = await keys_of(app)
     named = {"keys": keys, "issuer": ISSUER, "audience": CRM}
@@ -68,7 +69,7 @@ async def test_a_verifier_follows_by_what_is_published_alone(world: World, app: 
     assert [event.value for event in picture.events()] == ["before", "after"]
 
 
-async def test_a_snapshot_can_be_had_by_itself_and_is_never_stored(world: World, app: Litestar) -> None:
+async def test_a_snapshot_can_be_had_by_itself_and_is_never_stored(world: World, app: ASGIApp) -> None:
     await commit(world, "ended")
     async with Exchange(app, "/v1/feed", assertion=world.svid(CRM_WORKLOAD), aud=CRM) as answer:
         text = (await answer.body()).decode()
@@ -78,7 +79,7 @@ async def test_a_snapshot_can_be_had_by_itself_and_is_never_stored(world: World,
 
 
 @pytest.mark.parametrize("path", ["/v1/feed", "/v1/feed/stream"])
-async def test_only_the_services_own_workloads_and_operators_follow_its_feed(world: World, app: Litestar, path: str) -> None:
+async def test_only_the_services_own_workloads_and_operators_follow_its_feed(world: World, app: ASGIApp, path: str) -> None:
     statuses = {}
     for who, assertion, audience in (
         ("its workload", world.svid(CRM_WORKLOAD), CRM),
@@ -105,7 +106,7 @@ async def test_only_the_services_own_workloads_and_operators_follow_its_feed(wor
 
 
 @pytest.mark.parametrize("path", ["/v1/feed", "/v1/feed/stream"])
-async def test_a_feed_is_of_one_audience_which_has_to_be_named(world: World, app: Litestar, path: str) -> None:
+async def test_a_feed_is_of_one_audience_which_has_to_be_named(world: World, app: ASGIApp, path: str) -> None:
     async with Exchange(app, path, assertion=world.svid(CRM_WORKLOAD)) as answer:
         assert (answer.status, (await answer.json())["code"]) == (400, "invalid_request")
 
@@ -113,13 +114,13 @@ async def test_a_feed_is_of_one_audience_which_has_to_be_named(world: World, app
 async def test_where_it_is_configured_anyone_follows(tmp_path: Path, backend: Backend) -> None:
     world = World(tmp_path, backend, changes={"feed_access": "anyone"})
     world.follow()
-    async with Exchange(world.broker.application(), "/v1/feed", aud=CRM) as answer:
+    async with Exchange(application_of(world.broker), "/v1/feed", aud=CRM) as answer:
         assert answer.status == 200
 
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("path", ["/v1/feed", "/v1/feed/stream"])
-async def test_a_worker_that_knows_too_little_shows_nothing(world: World, app: Litestar, path: str) -> None:
+async def test_a_worker_that_knows_too_little_shows_nothing(world: World, app: ASGIApp, path: str) -> None:
     """A genuine, signed and old picture would make a verifier believe that it is up to date (TRAPS 21)."""
     assertion = world.svid(CRM_WORKLOAD)
     world.clock.advance(1_001)
@@ -127,7 +128,7 @@ async def test_a_worker_that_knows_too_little_shows_nothing(world: World, app: L
         assert (answer.status, answer.headers["retry-after"]) == (503, "1")
 
 
-async def test_a_stream_ends_when_a_new_epoch_begins(world: World, app: Litestar) -> None:
+async def test_a_stream_ends_when_a_new_epoch_begins(world: World, app: ASGIApp) -> None:
     async with Exchange(app, "/v1/feed/stream", assertion=world.svid(CRM_WORKLOAD), aud=CRM) as stream:
         await stream.chunk()
         for name in world.backend.client.keys("ab:*"):
@@ -136,14 +137,14 @@ async def test_a_stream_ends_when_a_new_epoch_begins(world: World, app: Litestar
         assert await stream.body() == b""
 
 
-async def test_who_hangs_up_is_told_nothing_more(world: World, app: Litestar) -> None:
+async def test_who_hangs_up_is_told_nothing_more(world: World, app: ASGIApp) -> None:
     async with Exchange(app, "/v1/feed/stream", assertion=world.svid(CRM_WORKLOAD), aud=CRM) as stream:
         await stream.chunk()
     assert listeners(world) == 0
 
 
 async def test_a_reader_that_falls_too_far_behind_is_let_go_and_comes_back_for_a_snapshot(
-    world: World, app: Litestar, monkeypatch
+    world: World, app: ASGIApp, monkeypatch
 ) -> None:
     monkeypatch.setattr(feed, "MAX_WAITING", 5)
     async with Exchange(app, "/v1/feed/stream", assertion=world.svid(CRM_WORKLOAD), aud=CRM) as stream:
@@ -161,7 +162,7 @@ async def test_a_reader_that_falls_too_far_behind_is_let_go_and_comes_back_for_a
     assert len(snapshot.events) == 20
 
 
-async def test_a_slow_reader_keeps_nobody_else_waiting(world: World, app: Litestar, monkeypatch) -> None:
+async def test_a_slow_reader_keeps_nobody_else_waiting(world: World, app: ASGIApp, monkeypatch) -> None:
     """One bad instance must not lock the whole fleet (TRAPS 25)."""
     monkeypatch.setattr(feed, "MAX_WAITING", 5)
     assertion = world.svid(CRM_WORKLOAD)
@@ -177,7 +178,7 @@ async def test_a_slow_reader_keeps_nobody_else_waiting(world: World, app: Litest
             assert f"agent-{number}" in told(await quick.chunk())
 
 
-async def test_a_quiet_stream_carries_heartbeats(world: World, app: Litestar) -> None:
+async def test_a_quiet_stream_carries_heartbeats(world: World, app: ASGIApp) -> None:
     async with Exchange(app, "/v1/feed/stream", assertion=world.svid(CRM_WORKLOAD), aud=CRM) as stream:
         await stream.chunk()
         world.advance(HEARTBEAT)

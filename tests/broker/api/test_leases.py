@@ -2,6 +2,7 @@
 
 import pytest
 
+from broker.api import pages
 from tests.broker.front import Front, problem_of
 from tests.broker.world import BOT, OTHER
 
@@ -155,9 +156,16 @@ async def test_a_query_that_means_nothing_is_refused(shared: Front, query: str) 
     assert problem_of(await shared.get(f"/v1/leases{query}")) == (400, "invalid_request", "")
 
 
+@pytest.fixture
+def short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let ten leases fill a page."""
+    monkeypatch.setattr(pages, "SIZE", 10)
+
+
+@pytest.mark.usefixtures("short_pages")
 @pytest.mark.parametrize("query", ["", "&agent=support-bot", "&resource=crm:ticket"])
 async def test_more_leases_than_a_page_holds_come_page_by_page_each_once(front: Front, query: str) -> None:
-    ids = [await issued(front, f"crm:ticket/{number}#read[subject]") for number in range(230)]
+    ids = [await issued(front, f"crm:ticket/{number}#read[subject]") for number in range(23)]
     pages = []
     cursor = ""
     while cursor is not None:
@@ -168,17 +176,19 @@ async def test_more_leases_than_a_page_holds_come_page_by_page_each_once(front: 
     assert sorted(id for page in pages for id in page) == sorted(ids)
 
 
+@pytest.mark.usefixtures("short_pages")
 async def test_a_filter_that_little_passes_still_reads_to_the_end(front: Front) -> None:
-    for number in range(150):
+    for number in range(15):
         await issued(front, f"crm:ticket/{number}#read[subject]", task=None)
-    assert len(await listed(front, "?resource=crm:ticket/149")) == 1
+    assert len(await listed(front, "?resource=crm:ticket/14")) == 1
 
 
+@pytest.mark.usefixtures("short_pages")
 async def test_a_full_page_at_the_very_end_has_no_cursor_to_nowhere(front: Front) -> None:
-    for number in range(100):
+    for number in range(10):
         await issued(front, f"crm:ticket/{number}#read[subject]")
     page = (await front.get("/v1/leases?agent=support-bot")).json()
-    assert len(page["leases"]) == 100
+    assert len(page["leases"]) == 10
     cursor = page["cursor"]
     if cursor is not None:
         assert (await front.get(f"/v1/leases?agent=support-bot&cursor={cursor}")).json() == {"leases": [], "cursor": None}

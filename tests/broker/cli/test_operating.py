@@ -4,9 +4,11 @@ import json
 import re
 import signal
 
+import httpx2
 import pytest
 
 from broker import private_key_file
+from broker.api.token import CLIENT_CREDENTIALS, JWT_SPIFFE
 from broker.cli import audit
 from broker.client.answers import AuditRecord
 from scopes import jose, proof
@@ -317,9 +319,11 @@ def test_the_last_records_are_printed_oldest_first_and_can_be_gone_on_from(serve
 
 
 def test_audit_of_more_than_a_page_is_read_to_its_end(served, lease):
-    for _ in range(51):
-        served.act("task", "declare", "summarise-ticket")
-        served.act("token", "request", "crm:ticket/1#draft[subject]")
+    assertion = {"client_assertion_type": JWT_SPIFFE, "client_assertion": served.identity.read_text().strip()}
+    form = {"grant_type": CLIENT_CREDENTIALS, "scope": "crm:ticket/1#draft[subject]", **assertion}
+    with httpx2.Client(base_url=served.url, trust_env=False, timeout=30) as client:
+        refused = {client.post("/oauth/token", data=form).json()["error"] for _ in range(101)}
+    assert refused == {"access_denied"}
     lines = served.operate("audit", "tail", "--since", "", "--json").lines
     assert len(lines) > 100
     assert len({line["cursor"] for line in lines}) == len(lines)

@@ -13,6 +13,7 @@ from scopes import proof as proofs
 from scopes.clock import SystemClock
 from scopes.jose import read
 from scopes.keys import SigningKey
+from tests.broker.application import application_of
 from tests.broker.client.answering import Answering, nobody, problem
 from tests.broker.front import claims_of
 from tests.broker.world import BOT, ISSUER
@@ -72,7 +73,7 @@ async def agent(world, crm):
         world.follow()
         return world.svid(BOT)
 
-    transport = httpx2.ASGITransport(app=world.broker.application())
+    transport = httpx2.ASGITransport(app=application_of(world.broker))
     async with httpx2.AsyncClient(transport=httpx2.MockTransport(crm)) as services:
         made = Agent(ISSUER, identity, transport=transport, services=services, clock=world.clock, sleep=follow)
         async with made:
@@ -265,7 +266,7 @@ async def test_a_token_is_bound_to_a_key_of_the_agent_and_sent_with_proofs_of_it
 
 
 async def test_two_agents_have_two_keys(world):
-    transport = httpx2.ASGITransport(app=world.broker.application())
+    transport = httpx2.ASGITransport(app=application_of(world.broker))
     bound_to = set()
     for _ in range(2):
         async with Agent(ISSUER, lambda: world.svid(BOT), transport=transport) as agent:
@@ -275,13 +276,13 @@ async def test_two_agents_have_two_keys(world):
 
 async def test_a_key_that_is_given_is_used(world):
     key = SigningKey.generate()
-    transport = httpx2.ASGITransport(app=world.broker.application())
+    transport = httpx2.ASGITransport(app=application_of(world.broker))
     async with Agent(ISSUER, lambda: world.svid(BOT), key=key, transport=transport) as agent:
         assert claims_of((await agent.token(SCOPE)).text)["cnf"] == {"jkt": key.kid}
 
 
 async def test_without_binding_a_token_is_a_bearer_token(world, crm):
-    transport = httpx2.ASGITransport(app=world.broker.application())
+    transport = httpx2.ASGITransport(app=application_of(world.broker))
     services = httpx2.AsyncClient(transport=httpx2.MockTransport(crm))
     agent = Agent(ISSUER, lambda: world.svid(BOT), bound=False, transport=transport, services=services)
     async with services, agent, agent.task("summarise-ticket") as task:
@@ -407,7 +408,7 @@ async def test_a_token_can_be_asked_for_without_entering_a_task(agent, world):
 
 
 async def test_an_identity_that_is_not_taken_says_so(world):
-    transport = httpx2.ASGITransport(app=world.broker.application())
+    transport = httpx2.ASGITransport(app=application_of(world.broker))
     async with Agent(ISSUER, lambda: "eyJhbGciOiJub25lIn0.e30.c2ln", transport=transport) as agent:
         with pytest.raises(NotAuthenticated) as raised:
             await agent.declare(Declaration("summarise-ticket"))

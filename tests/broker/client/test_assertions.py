@@ -11,6 +11,7 @@ from broker.client.agent import signing_identity
 from broker.client.assertions import JWT_BEARER, JWT_SPIFFE, private_key, type_of
 from broker.errors import InvalidClient
 from broker.identity import Presented
+from tests.broker.application import application_of
 from tests.broker.identity.platform_world import platform_world, token
 from tests.broker.signing import LAPTOP, signing_world
 from tests.broker.world import ISSUER, World, fake_backend
@@ -20,7 +21,7 @@ SCOPE = "crm:ticket/4711#read[subject]"
 
 
 def asking(world: World, identity: object) -> Agent:
-    transport = httpx2.ASGITransport(app=world.broker.application())
+    transport = httpx2.ASGITransport(app=application_of(world.broker))
     return Agent(ISSUER, identity, transport=transport)  # type: ignore[arg-type]
 
 
