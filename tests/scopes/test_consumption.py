@@ -32,7 +32,8 @@ from tests.scopes.clocks import MovableClock
 from tests.scopes.issuer import CONSUME, Answer, Issuer
 
 ONCE = {"lease": {"single_use": True}}
-USE = ulid.new(0)
+# Always the same, for tests have their names from it.
+USE = "01M815EF5360ZZ20PMVF6XQF3K"
 LOST = Answer(0)
 
 
