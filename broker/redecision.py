@@ -74,7 +74,7 @@ class Redecision:
         # Each worker begins elsewhere, so that they share the shards.
         random.shuffle(waiting)
         for shard in waiting:
-            await self._decide_shard(shard, rules, place, mark)
+            await self._decide_shard(shard, rules, place=place, mark=mark)
         left = len(await self._undecided(mark))
         metrics.UNDECIDED.set(left)
         self._done = mark if not left else ""
@@ -85,7 +85,7 @@ class Redecision:
         metrics.UNDECIDED.set(len(undecided))
         return undecided
 
-    async def _decide_shard(self, shard: int, rules: Rules, place: Committed, mark: str) -> None:
+    async def _decide_shard(self, shard: int, rules: Rules, *, place: Committed, mark: str) -> None:
         claim = key(shard, "deciding")
         if await self._store.call("SET", claim, self._worker, "NX", "PX", CLAIM) is None:
             return
