@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -9,18 +10,21 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from broker.errors import Unavailable
 from broker.exchange import TokenRequest
 from broker.feed.event import NO_END
 from broker.identity import Presented
-from broker.leases import LeaseRecord, Leases, Limits, NewLease
+from broker.leases import DecisionClass, LeaseRecord, Leases, NewLease, volume
+from broker.policy import Facts
 from broker.store import key, shard_of
 from broker.store.shards import SHARDS
 from broker.tasks import Declaration, Task
 from scopes.scope import Scope
 from tests.benchmarks.figures import quantile
 from tests.broker.redis_server import RedisServer
-from tests.broker.world import REGISTRY, World, redis_backend
+from tests.broker.world import CRM, REGISTRY, World, redis_backend
 
 BIG = "agent-big"
 SCOPE = "crm:ticket/4711#read[subject,description]"
@@ -135,14 +139,32 @@ class Filled:
         return await self.broker.tasks.open(found, _workload(agent), Declaration(type="long"), registry)
 
     def _lease(self, agent: str, task: Task, life: int) -> NewLease:
-        picture = self.broker.streams.picture
-        record = LeaseRecord(task.id, SCOPE, "read", picture.epoch, picture.seq)
-        return NewLease(Leases.new_id(agent, now=self.world.clock.now().wall), agent, record, life, Limits(), b"{}", NO_END)
+        picture, shard = self.broker.streams.picture, shard_of(agent)
+        decided = _decided(agent, picture.epoch)
+        record = LeaseRecord(task.id, decided.id, picture.seq, SCOPE)
+        volumes = volume.of_agent(shard, agent, picture.epoch), volume.of_task(shard, task.id, picture.epoch)
+        id = Leases.new_id(agent, now=self.world.clock.now().wall)
+        return NewLease(id, agent, record, decided, life, volumes, b"{}", NO_END)
 
     def live(self, agent: str) -> int:
         """Return how many leases of an agent are still counted."""
         index = key(shard_of(agent), "agent", agent, self.broker.streams.picture.epoch)
         return int(self.world.backend.client.zcard(index))
+
+
+@functools.cache
+def _decided(agent: str, epoch: str) -> DecisionClass:
+    fields = ("description", "subject")
+    facts = Facts(agent, "development.test", "jwt-svid", "long", "crm:ticket#read", "crm:ticket", 300, fields=fields)
+    return DecisionClass(
+        epoch=epoch,
+        level="read",
+        audience=CRM,
+        max_staleness=30,
+        facts=msgspec.Raw(msgspec.json.encode(facts)),
+        types=("long",),
+        patterns=(("crm:ticket/*#read[description,subject]",),),
+    )
 
 
 @asynccontextmanager
