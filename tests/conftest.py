@@ -1,4 +1,4 @@
-"""What no test is about and every test would pay for: disks that have written, texts that were parsed before, coverage twice."""
+"""What no test is about and all would pay for: disks that have written, texts that were parsed before, coverage twice."""
 
 import os
 from collections.abc import Generator, Iterator, Mapping
