@@ -14,7 +14,7 @@ from redis.backoff import NoBackoff
 from redis.crc import key_slot
 from redis.retry import Retry
 
-_PATIENCE = 500
+_PATIENCE = 3_000
 """How often to look, every hundredth of a second, whether a server that starts answers."""
 
 _SLOTS = 16_384
@@ -64,7 +64,7 @@ class RedisServer:
         """Kill the server, so that it keeps nothing but its last snapshot."""
         self._signal(signal.SIGKILL)
         assert self._process is not None
-        self._process.wait(10)
+        self._process.wait(30)
 
     def stop(self) -> None:
         """Stop the server in the middle of whatever it does."""
@@ -225,7 +225,7 @@ class RedisCluster:
 
     def _until(self, condition: Callable[[], bool], otherwise: str) -> None:
         pause = threading.Event()
-        for _ in range(3 * _PATIENCE):
+        for _ in range(_PATIENCE):
             if condition():
                 return
             pause.wait(0.01)

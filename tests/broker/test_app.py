@@ -195,7 +195,7 @@ async def test_the_application_answers_and_is_ready_when_its_follower_is(folder:
         assert before.status == 503
     async with application.lifespan():
         await asyncio.to_thread(eventually, lambda: len(followers()) == 1)
-        for _ in range(500):
+        for _ in range(3_000):
             async with Exchange(application, "/readyz") as answer:
                 if answer.status == 200:
                     break

@@ -18,7 +18,7 @@ from tests.scopes.clocks import eventually
 
 async def happens(condition: Callable[[], bool]) -> None:
     """Wait until what runs by itself has made the condition true."""
-    await asyncio.to_thread(eventually, condition, within=10)
+    await asyncio.to_thread(eventually, condition)
 
 
 def live(world: World, agent: str = "support-bot") -> int:

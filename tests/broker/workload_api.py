@@ -72,10 +72,11 @@ class WorkloadApi(service.SpiffeWorkloadAPIServicer):
             self._version += 1
             self._changed.notify_all()
 
-    def svid(self, audience: str) -> str:
-        now = self._clock.now().wall // 1000
+    def svid(self, audience: str, *, key: SigningKey | None = None) -> str:
+        """Sign an SVID, with the key that signs now where no other is given."""
+        signing, now = key or self.signing, self._clock.now().wall // 1000
         claims = {"sub": self.workload, "aud": [audience], "iat": now, "exp": now + 300}
-        return compact({"alg": self.signing.alg, "typ": "JWT", "kid": self.signing.kid}, claims, self.signing)
+        return compact({"alg": signing.alg, "typ": "JWT", "kid": signing.kid}, claims, signing)
 
     def FetchJWTSVID(self, request: Any, context: Any) -> Any:  # noqa: N802 - the name in the standard
         self._check(context)

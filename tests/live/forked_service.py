@@ -36,7 +36,7 @@ def name_of(verifier: Verifier) -> str:
 
 def serve(verifier: Verifier, folder: Path, stop: threading.Event) -> None:
     clock = SystemClock()
-    eventually(lambda: bool(name_of(verifier)), within=30)
+    eventually(lambda: bool(name_of(verifier)))
     # In one write, which a pipe keeps whole: the processes share it.
     os.write(sys.stdout.fileno(), json.dumps({"pid": os.getpid(), "name": name_of(verifier)}).encode() + b"\n")
     with (folder / f"{name_of(verifier)}.log").open("w", buffering=1) as log:

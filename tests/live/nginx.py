@@ -54,7 +54,7 @@ class Nginx:
         path = f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
         self._process = subprocess.Popen(command, env={"PATH": path}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         pause = threading.Event()
-        for _ in range(500):
+        for _ in range(1_500):
             if self._listens():
                 return
             assert self._process.poll() is None, (folder / "error.log").read_text()
@@ -65,7 +65,7 @@ class Nginx:
     def end(self) -> None:
         self._process.terminate()
         try:
-            self._process.wait(10)
+            self._process.wait(30)
         finally:
             self._process.kill()
 

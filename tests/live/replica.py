@@ -62,23 +62,23 @@ class Replica:
             "scope": scope,
             **more,
         }
-        return httpx2.post(f"{self.url}/oauth/token", data=form, headers=headers, timeout=10)
+        return httpx2.post(f"{self.url}/oauth/token", data=form, headers=headers, timeout=30)
 
     def revoke(self, assertion: str, **selector: object) -> httpx2.Response:
         """Revoke as an operator does."""
         body = {"selector": selector, "reason": "a test"}
         return httpx2.post(
-            f"{self.url}/v1/revocations", json=body, headers={"Authorization": f"Bearer {assertion}"}, timeout=10
+            f"{self.url}/v1/revocations", json=body, headers={"Authorization": f"Bearer {assertion}"}, timeout=30
         )
 
     def change(self, assertion: str, verb: str, agent: str = "support-bot") -> httpx2.Response:
         """Suspend, resume or retire an agent as an operator does."""
         headers = {"Authorization": f"Bearer {assertion}"}
-        return httpx2.post(f"{self.url}/v1/agents/{agent}/{verb}", json={"reason": "a test"}, headers=headers, timeout=10)
+        return httpx2.post(f"{self.url}/v1/agents/{agent}/{verb}", json={"reason": "a test"}, headers=headers, timeout=30)
 
     def jwks(self) -> bytes:
         """Return what is published for anybody who verifies."""
-        return httpx2.get(f"{self.url}/oauth/jwks.json", timeout=10).content
+        return httpx2.get(f"{self.url}/oauth/jwks.json", timeout=30).content
 
     def end(self) -> int:
         """Tell the process to stop, and return how it did."""

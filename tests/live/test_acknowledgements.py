@@ -62,7 +62,7 @@ class Service(NamedTuple):
         aside.write_text(answer.json()["access_token"])
         aside.replace(self.site.folder / "token")
         now = SystemClock().now().wall
-        eventually(lambda: all("granted" in self.told(name, now) for name in self.processes), within=20)
+        eventually(lambda: all("granted" in self.told(name, now) for name in self.processes))
 
     def told(self, name: str, since: int) -> list[str]:
         """Return what a process was told whenever it looked since then."""
@@ -137,13 +137,13 @@ def test_a_process_that_is_stopped_is_open_then_fenced_and_refuses_when_it_goes_
     id, fenced_at = done.document["id"], by_name[stopped]["fenced_at"]
     with service.operator as operator:
         assert fenced_at - operator.revocation(id).committed == BOUND + SKEW
-    eventually(lambda: service.states(id)[stopped] == "fenced", within=20)
+    eventually(lambda: service.states(id)[stopped] == "fenced")
     assert SystemClock().now().wall >= fenced_at
 
     continued = SystemClock().now().wall
     os.kill(service.processes[stopped], signal.SIGCONT)
-    eventually(lambda: service.states(id)[stopped] == "enforced", within=20)
-    eventually(lambda: "Revoked" in service.told(stopped, continued), within=20)
+    eventually(lambda: service.states(id)[stopped] == "enforced")
+    eventually(lambda: "Revoked" in service.told(stopped, continued))
     assert "granted" not in service.told(stopped, continued)
 
 
@@ -155,7 +155,7 @@ def test_what_was_acknowledged_is_refused_from_then_on(service: Service) -> None
     assert done.code == 0, done.err
     assert {one["state"] for one in done.document["verifiers"]} == {"enforced"}
     for name in service.processes:
-        eventually(lambda name=name: len(service.told(name, confirmed)) > 5, within=20)
+        eventually(lambda name=name: len(service.told(name, confirmed)) > 5)
         assert set(service.told(name, confirmed)) == {"Revoked"}
 
 
@@ -163,7 +163,7 @@ def test_a_process_that_ends_says_goodbye_and_one_that_is_killed_is_fenced(servi
     ends, killed = [name for name, pid in service.processes.items() if pid != service.parent.pid][:2]
     os.kill(service.processes[killed], signal.SIGKILL)
     os.kill(service.processes[ends], signal.SIGTERM)
-    eventually(lambda: service.known() == set(service.processes) - {ends}, within=20)
+    eventually(lambda: service.known() == set(service.processes) - {ends})
     done = service.revoke(wait=20)
     assert done.code == 0, done.err
     states = {one["process"]: one["state"] for one in done.document["verifiers"]}

@@ -35,7 +35,7 @@ class Fleet(NamedTuple):
 
     def get(self, replica: Replica, path: str) -> Any:
         headers = {"Authorization": f"Bearer {self.site.operator()}"}
-        return httpx2.get(f"{replica.url}{path}", headers=headers, timeout=10).json()
+        return httpx2.get(f"{replica.url}{path}", headers=headers, timeout=30).json()
 
     def activate(self, replica: Replica, folder: Path) -> httpx2.Response:
         names = {"registry": "*.toml", "policies": "*.cedar"}
@@ -120,6 +120,7 @@ def test_under_load_nothing_is_decided_by_the_old_one_after_the_answer(fleet: Fl
         while not stop.is_set():
             began_after = answered.is_set()
             seen.append((began_after, reason(replica.token(fleet.site.svid()))))
+            stop.wait(0.01)
         return seen
 
     sent = fleet.folders[0].parent / "sent"

@@ -31,11 +31,11 @@ class Site(NamedTuple):
 
     def client(self, identity: Identity | None = None) -> httpx2.Client:
         context = identity.context if identity is not None else self.certificates.trusted()
-        return httpx2.Client(base_url=self.nginx.url, verify=context, trust_env=False, timeout=10)
+        return httpx2.Client(base_url=self.nginx.url, verify=context, trust_env=False, timeout=30)
 
     def direct(self, address: str) -> httpx2.Client:
         """Go past nginx, from an address of this machine."""
-        return httpx2.Client(base_url=self.replica.url, transport=httpx2.HTTPTransport(local_address=address), timeout=10)
+        return httpx2.Client(base_url=self.replica.url, transport=httpx2.HTTPTransport(local_address=address), timeout=30)
 
 
 def form(workload: str = BOT) -> dict[str, str]:

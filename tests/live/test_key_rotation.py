@@ -88,14 +88,14 @@ class Site:
             "client_assertion": self.svid(),
             "scope": f"{RESOURCE}#read[subject]",
         }
-        answer = httpx2.post(f"{self.url}/oauth/token", data=form, timeout=10)
+        answer = httpx2.post(f"{self.url}/oauth/token", data=form, timeout=30)
         assert answer.status_code == httpx2.codes.OK, answer.text
         answered: dict[str, Any] = answer.json()
         return answered
 
     def publishes(self, kid: str) -> bool:
         """Tell whether the worker that a new connection reaches publishes the key."""
-        return kid in httpx2.get(f"{self.url}/oauth/jwks.json", timeout=10).text
+        return kid in httpx2.get(f"{self.url}/oauth/jwks.json", timeout=30).text
 
     def rotate(self, **wanted: Any) -> dict[str, Any]:
         now = self.clock.now().wall
@@ -109,7 +109,7 @@ class Site:
         }
         assertion = jose.write(msgspec.json.encode(claims), type="JWT", key=private_key_file.read(self.folder / "admin.jwk"))
         headers = {"Authorization": f"Bearer {assertion}"}
-        answer = httpx2.post(f"{self.url}/v1/keys/rotate", json={"reason": "a drill", **wanted}, headers=headers, timeout=10)
+        answer = httpx2.post(f"{self.url}/v1/keys/rotate", json={"reason": "a drill", **wanted}, headers=headers, timeout=30)
         assert answer.status_code == httpx2.codes.ACCEPTED, answer.text
         answered: dict[str, Any] = answer.json()
         return answered
@@ -181,6 +181,7 @@ class Load:
                 self.tokens[kid_of(token)] += 1
             except (AssertionError, httpx2.HTTPError) as error:
                 self.refused.append(f"not issued: {error!r}")
+            self._stopping.wait(0.05)
 
 
 def test_a_scheduled_rotation_refuses_no_good_token_and_costs_each_verifier_one_fetch(

@@ -41,7 +41,7 @@ class Site(NamedTuple):
     mtls_url: str
 
     def client(self, identity: Identity, **options: Any) -> httpx2.Client:
-        return httpx2.Client(base_url=self.mtls_url, verify=identity.context, trust_env=False, timeout=10, **options)
+        return httpx2.Client(base_url=self.mtls_url, verify=identity.context, trust_env=False, timeout=30, **options)
 
     def token(self, identity: Identity, workload: str = BOT) -> httpx2.Response:
         with self.client(identity) as client:

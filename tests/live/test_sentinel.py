@@ -30,7 +30,7 @@ def servers(tmp_path: Path) -> Iterator[Servers]:
     replica.follow(master)
     sentinel = Sentinel(tmp_path / "sentinel", master)
     try:
-        eventually(sentinel.knows_a_replica, within=15)
+        eventually(sentinel.knows_a_replica)
         yield Servers(master, replica, sentinel)
     finally:
         for server in (sentinel, master, replica):

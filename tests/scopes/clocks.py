@@ -35,8 +35,8 @@ class MovableClock:
         self._instant = self._instant._replace(boot=self._instant.boot + by)
 
 
-def eventually(condition: Callable[[], bool], *, within: float = 5.0) -> None:
-    """Wait until another thread has made the condition true; fail if it does not."""
+def eventually(condition: Callable[[], bool], *, within: float = 30.0) -> None:
+    """Wait until another thread has made the condition true; fail if it does not, also on a machine that is busy."""
     for _ in range(int(within / 0.005)):
         if condition():
             return

@@ -238,12 +238,12 @@ def test_while_one_acknowledgement_is_under_way_no_other_is_sent(shown, issuer):
 
     def answer() -> Answer:
         reached.set()
-        go_on.wait(5)
+        go_on.wait(30)
         return Answer()
 
     issuer.answers[ACKNOWLEDGEMENTS] = answer
     shown.told.start()
-    assert reached.wait(5)
+    assert reached.wait(30)
     for seq in (8, 9, 10):
         shown.move(seq)
     assert places(issuer) == [7]

@@ -41,7 +41,7 @@ class Exchange:
         self._run = asyncio.create_task(app(scope, self._incoming.get, self._send))  # type: ignore[arg-type]
 
     async def __aenter__(self) -> "Exchange":
-        started = await asyncio.wait_for(self._outgoing.get(), 5)
+        started = await asyncio.wait_for(self._outgoing.get(), 30)
         self.status = int(started["status"])
         self.headers = {name.decode().lower(): value.decode() for name, value in started["headers"]}
         return self
@@ -54,7 +54,7 @@ class Exchange:
         """Return the next piece of the body; empty at its end."""
         if self._ended:
             return b""
-        message = await asyncio.wait_for(self._outgoing.get(), 5)
+        message = await asyncio.wait_for(self._outgoing.get(), 30)
         self._ended = not message.get("more_body", False)
         return bytes(message.get("body", b""))
 
@@ -78,7 +78,7 @@ class Exchange:
     async def hang_up(self) -> None:
         """Break the connection, and wait until the application is done with it."""
         self._incoming.put_nowait({"type": "http.disconnect"})
-        await asyncio.wait_for(self._run, 5)
+        await asyncio.wait_for(self._run, 30)
 
     async def _send(self, message: Any) -> None:
         await self._reads.wait()

@@ -199,7 +199,7 @@ async def test_no_ticket_takes_a_session_up_again_without_its_certificate(served
 
 
 def session_of(served: Served, context: ssl.SSLContext, session: ssl.SSLSession | None = None) -> ssl.SSLSession | None:
-    plain = socket.create_connection(("127.0.0.1", served.port), timeout=5)
+    plain = socket.create_connection(("127.0.0.1", served.port), timeout=30)
     with context.wrap_socket(plain, server_hostname="localhost", session=session) as connection:
         connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
         while connection.recv(1024):
@@ -219,8 +219,8 @@ async def test_it_ends_what_is_open_when_it_is_told_to(tmp_path: Path, monkeypat
     async with served.client(leaf(PROD, BOT, start=NOW)) as client:
         async with served.listener.serving(endless):
             request = asyncio.create_task(client.get("/"))
-            await asyncio.wait_for(reached.wait(), 5)
-        assert (await asyncio.wait_for(request, 5)).status_code == 500
+            await asyncio.wait_for(reached.wait(), 30)
+        assert (await asyncio.wait_for(request, 30)).status_code == 500
 
 
 async def test_an_address_that_is_taken_is_a_problem_of_the_configuration(tmp_path: Path) -> None:

@@ -26,9 +26,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """A broker with two workers on a redis-server of its own."""
+    """A broker with two workers, for tests that leave nothing behind which another one could see."""
+    yield from two_workers(tmp_path_factory)
+
+
+def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """Serve with two workers on a redis-server of their own."""
     redis_server = RedisServer(tmp_path_factory.mktemp("redis"))
     broker = Served(tmp_path_factory.mktemp("served"), redis_url=redis_server.url)
     yield broker.started("--workers", "2")

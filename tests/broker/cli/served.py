@@ -27,7 +27,7 @@ class Served:
         store = {"redis_url": redis_url} if redis_url is not None else {}
         given = {"issuer": self.url, "listen": listen, **store, **settings}
         self.environment = {f"BROKER_{name.upper()}": value for name, value in given.items()}
-        self._http = httpx2.Client(trust_env=False, timeout=5)
+        self._http = httpx2.Client(trust_env=False, timeout=30)
         make(folder)
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("BROKER_ISSUER", self.url)

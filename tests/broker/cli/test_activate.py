@@ -8,9 +8,9 @@ import pytest
 
 from broker.cli import activate as command
 from broker.client.answers import ActivationRecord, ConfigurationRecord, WorkerRecord
+from tests.broker.cli.conftest import two_workers
 from tests.broker.cli.served import Served
 from tests.broker.cli.typed import run
-from tests.broker.redis_server import RedisServer
 from tests.scopes.clocks import eventually
 
 SUBJECT = "crm:ticket/4711#read[subject]"
@@ -21,11 +21,7 @@ WHY = ("--reason", "a drill")
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     """A broker of its own, for what is in force is everybody's."""
-    redis_server = RedisServer(tmp_path_factory.mktemp("redis"))
-    broker = Served(tmp_path_factory.mktemp("served"), redis_url=redis_server.url)
-    yield broker.started("--workers", "2")
-    broker.end()
-    redis_server.end()
+    yield from two_workers(tmp_path_factory)
 
 
 @pytest.fixture

@@ -1,13 +1,23 @@
 """`broker key`: look at the broker's keys and rotate them, at a real broker on a real Redis; change the passphrase."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from broker.keys import KeyFolder
+from tests.broker.cli.conftest import two_workers
+from tests.broker.cli.served import Served
 from tests.broker.cli.typed import run
 from tests.scopes.clocks import eventually
 
 SUBJECT = "crm:ticket/4711#read[subject]"
 WHY = ("--reason", "a drill")
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A broker of this file alone, for its keys do not stay as they are."""
+    yield from two_workers(tmp_path_factory)
 
 
 def keys(served, state):

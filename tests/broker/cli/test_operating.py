@@ -425,6 +425,6 @@ def test_an_address_in_the_clear_beyond_this_machine_is_wrong_usage(served):
 def interrupted(process) -> int:
     """Press Ctrl-C; nothing is printed about it."""
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=60)
     assert err == ""
     return int(process.returncode)

@@ -172,7 +172,7 @@ def verifier(served: Served, identity: str) -> Iterator[Verifier]:
     """A verifier of the service, which the broker has heard of."""
     with Verifier(served.url, AUDIENCE, lambda: identity) as made:
         made.wait_until_ready(20)
-        eventually(lambda: bool(served.operate("feed", "status", "--json").document["verifiers"]), within=20)
+        eventually(lambda: bool(served.operate("feed", "status", "--json").document["verifiers"]))
         yield made
 
 

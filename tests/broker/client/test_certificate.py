@@ -134,11 +134,11 @@ async def test_a_request_on_its_way_outlives_a_renewal(counterpart: Counterpart,
     own = renew()
     async with Agent(counterpart.url, certificate=certificate(tmp_path)) as agent:
         waiting = asyncio.create_task(agent.services.get(f"{counterpart.url}/held"))
-        await asyncio.wait_for(counterpart.reached.wait(), 5)
+        await asyncio.wait_for(counterpart.reached.wait(), 30)
         renew()
         await agent.services.get(f"{counterpart.url}/tickets/4711")
         counterpart.held.set()
-        assert (await asyncio.wait_for(waiting, 5)).json() == {"shown": thumbprint(own.der)}
+        assert (await asyncio.wait_for(waiting, 30)).json() == {"shown": thumbprint(own.der)}
 
 
 async def test_half_a_renewal_changes_nothing(counterpart: Counterpart, renew: Renew, tmp_path: Path) -> None:

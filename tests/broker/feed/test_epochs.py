@@ -296,7 +296,7 @@ def following(own_world: World):
 
 async def after_a_restart(world: World, old: str) -> str:
     """Return the epoch the worker comes to; what its other connection was asked last may have been lost with the server."""
-    eventually(lambda: epoch_of(world) != old and world.broker.follower.is_current(), within=10)
+    eventually(lambda: epoch_of(world) != old and world.broker.follower.is_current())
     with contextlib.suppress(Unavailable):
         await world.backend.stores.shared.call("PING")
     return epoch_of(world)
