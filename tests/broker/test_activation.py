@@ -530,9 +530,10 @@ async def test_a_worker_that_starts_works_by_what_is_in_force_and_says_that_its_
     world: World, backend: Backend, tmp_path: Path
 ) -> None:
     connected = neighbour_of(backend)
-    other = World(tmp_path / "other", connected, clock=world.clock, registry=REGISTRY.replace("joe@", "jim@"))
+    registry = REGISTRY.replace("joe@", "jim@")
+    other = World(tmp_path / "other", connected, clock=world.clock, registry=registry)
     shutil.copytree(world.folder / "keys", other.folder / "keys", dirs_exist_ok=True)
-    other = World(tmp_path / "other", connected, clock=world.clock)
+    other = World(tmp_path / "other", connected, clock=world.clock, registry=registry)
     other.follow()
     await other.look()
     assert digest(other) == digest(world)

@@ -219,6 +219,7 @@ async def use_everything(world: World) -> None:
     await world.broker.callers.identify(Presented(world.operator_assertion()))
     await acknowledge(world)
     await world.broker.settling.settle()
+    await world.broker.redecision.decide_again()
     ended = await world.declare()
     await world.broker.revocation.end_task(ended.id, "completed", await world.broker.callers.identify(Presented(world.svid())))
     await world.broker.leases.consume(NewUse((await world.issue()).lease_id, "use", 1, 0, b"{}"))
@@ -229,7 +230,6 @@ async def use_everything(world: World) -> None:
     names = ("live_leases_of_task", "leases_per_minute_of_task", "live_leases_of_task_type", "leases_per_minute_of_task_type")
     await written(world, parent, limits=dict.fromkeys(names, 5))
     await world.broker.refusals.record(Record(kind="token.refused", agent="support-bot"))
-    await world.broker.redecision.decide_again()
     world.backend.client.set(key(0, "deciding"), "worker")
 
 
@@ -268,7 +268,7 @@ def reasons() -> Iterator[str]:
     for path in BROKER.rglob("*.py"):
         text = re.sub(r"Record\([^()]*\)", "", path.read_text())
         if "cli" not in path.parts:
-            yield from re.findall(r'(?:reason=|Decision\()(?:[a-z_" ]+ if .+? else )?"([a-z_]+)"', text)
+            yield from re.findall(r'(?:reason=|Decision\(|Answer\()(?:[a-z_" ]+ if .+? else )?"([a-z_]+)"', text)
     yield from {"forbidden", "not_permitted"}
     yield from re.findall(r'(?:_Answer\(|return )"([a-z_]+)"', (BROKER / "policy" / "policy.py").read_text())
     yield from re.findall(r'"(leases_\w+|live_leases\w*)"', (BROKER / "leases" / "volume.py").read_text())

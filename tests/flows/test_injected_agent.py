@@ -47,7 +47,7 @@ fields    = { subject = [], description = [], email = ["pii"] }
 read  = { level = "read" }
 draft = { level = "draft", default_fields = ["subject"] }
 close = { level = "write", default_fields = ["subject"] }
-reply = { level = "trigger", default_fields = ["subject"] }
+reply = { level = "trigger", single_use = false, default_fields = ["subject"] }
 
 [services.crm.resources.customers]
 data_classes = ["pii"]
@@ -61,7 +61,7 @@ environment = "development"
 owner       = "mail-team@example.com"
 
 [services.mail.resources.message.actions]
-send = { level = "trigger", external = true }
+send = { level = "trigger", single_use = false, external = true }
 
 [tasks.handle-ticket]
 purpose      = "Answer a customer"

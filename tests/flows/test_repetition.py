@@ -50,7 +50,7 @@ EXPECTED = {
     "events": [(1, "lease"), (2, "task"), (3, "agent")],
     "live": 0,
     "log": 3,
-    "given": [2, 2],
+    "given": [4, 2],
     "recorded": [
         "task.opened",
         "task.opened",

@@ -21,9 +21,11 @@ from redis.asyncio.connection import Connection
 from broker import app, settings
 from broker.active import Active, Rules
 from broker.app import Broker, Stores
+from broker.delegation import Delegations
 from broker.exchange import Exchange, TokenRequest
 from broker.identity import Presented, development
 from broker.issuer import Issuer
+from broker.permits import Permits
 from broker.store import Store, SyncStore
 from scopes.clock import SystemClock
 from scopes.scope import Scope
@@ -80,30 +82,38 @@ def doomed_call(call: Any, doom: Doom) -> Any:
 
 def exchange_of(broker: Broker, doom: Doom) -> Exchange:
     """Compose issuer and exchange anew, with collaborators that may be the end of the process."""
-    near = {name: Doomed(getattr(broker, name), doom) for name in ("identities", "possession", "standing", "tasks", "follower")}
-    near |= {name: Doomed(getattr(broker, name), doom) for name in ("audit", "leases")}
+    names = "identities possession standing tasks follower audit leases exposures refusals enforceable users"
+    near: dict[str, Any] = {name: Doomed(getattr(broker, name), doom) for name in names.split()}
     issuer = Issuer(
         issuer=broker.configuration.settings.issuer,
         keys=SimpleNamespace(token=Doomed(broker.keys.token, doom)),  # type: ignore[arg-type]
-        leases=near["leases"],  # type: ignore[arg-type]
-        audit=near["audit"],  # type: ignore[arg-type]
-        follower=near["follower"],  # type: ignore[arg-type]
+        leases=near["leases"],
+        audit=near["audit"],
+        follower=near["follower"],
         store=broker.stores.shared,
         stuck=broker.stuck_work,
         clock=broker.clock,
     )
     rules = broker.active.rules
+    delegations = Delegations(
+        issuer=broker.configuration.settings.issuer,
+        keys=broker.keys,
+        users=near["users"],
+        leases=near["leases"],
+        tasks=near["tasks"],
+    )
+    permits = Permits(exposures=near["exposures"], refusals=near["refusals"], enforceable=near["enforceable"], max_ttl=900)
     return Exchange(
-        identities=near["identities"],  # type: ignore[arg-type]
-        possession=near["possession"],  # type: ignore[arg-type]
+        identities=near["identities"],
+        possession=near["possession"],
         active=Active(Rules(rules.registry, Doomed(rules.policy, doom), rules.activation)),  # type: ignore[arg-type]
-        standing=near["standing"],  # type: ignore[arg-type]
-        tasks=near["tasks"],  # type: ignore[arg-type]
+        standing=near["standing"],
+        delegations=delegations,
+        permits=permits,
         issuer=Doomed(issuer, doom),  # type: ignore[arg-type]
-        follower=near["follower"],  # type: ignore[arg-type]
-        audit=near["audit"],  # type: ignore[arg-type]
+        follower=near["follower"],
+        refusals=near["refusals"],
         watch=broker.watch,
-        max_ttl=900,
     )
 
 

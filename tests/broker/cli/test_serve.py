@@ -59,7 +59,7 @@ def test_people_are_told_where_it_is_what_is_loaded_and_that_nothing_is_kept(tmp
     finally:
         done = broker.end()
     assert "nothing is kept" in kept
-    assert started == f"Agent Broker listens on {broker.url} (store: embedded, workers: 1, agents: 1, policies: 9).\n"
+    assert started == f"Agent Broker listens on {broker.url} (store: embedded, workers: 1, agents: 1, policies: 14).\n"
     assert (done.code, done.out, done.err) == (0, "", "")
 
 
