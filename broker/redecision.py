@@ -137,8 +137,8 @@ def _refused(found: Sequence[LiveClass], rules: Rules) -> list[tuple[LiveClass, 
 
 def _judge(live: LiveClass, rules: Rules) -> _Verdict:
     decided = live.decision_class
-    facts = msgspec.json.decode(decided.facts, type=Facts)
-    if not _is_agents(live, facts, rules.registry) or not _is_inside(decided, facts, rules.registry):
+    facts = _facts(decided)
+    if facts is None or not _is_agents(live, facts, rules.registry) or not _is_inside(decided, facts, rules.registry):
         return _Verdict(NO_LONGER_GIVEN)
     moment = rules.policy.moment()
     if facts.user == UNNAMED and rules.policy.folder.kept.user_ids:
@@ -158,6 +158,14 @@ def _says_what_ends_it(decided: DecisionClass, ends: tuple[bool, tuple[str, ...]
     """Tell whether its tokens say all that ends them by the rules in force: what they do not say would not end them."""
     on_taint, on_labels = ends
     return decided.ends_on_taint >= on_taint and set(decided.ends_on_labels).issuperset(on_labels)
+
+
+def _facts(decided: DecisionClass) -> Facts | None:
+    """Return what was seen; `None` where another version wrote it so that it cannot be decided again, and has to end."""
+    try:
+        return msgspec.json.decode(decided.facts, type=Facts)
+    except msgspec.MsgspecError:
+        return None
 
 
 def _records(facts: Facts, rules: Rules) -> Iterator[str]:
@@ -222,11 +230,11 @@ def _event(live: LiveClass, mark: str) -> NewEvent:
 
 
 def _record(live: LiveClass, verdict: _Verdict, rules: Rules) -> Record:
-    facts = msgspec.json.decode(live.decision_class.facts, type=Facts)
+    facts = _facts(live.decision_class)
     return Record(
         kind="class.ended",
-        agent=facts.agent,
-        scope=facts.action,
+        agent=facts.agent if facts is not None else None,
+        scope=facts.action if facts is not None else None,
         selector=f"class:{live.id}",
         reason=verdict.reason,
         policies=verdict.policies,

@@ -15,7 +15,6 @@ from broker.feed.event import NewEvent
 from broker.feed.follower import Follower
 from broker.feed.log import Log
 from broker.leases import Leases, Mark, Settled
-from broker.policy import Facts
 from broker.store import shard_of
 from broker.store.shards import SHARDS
 from broker.stuck_work import StuckWork
@@ -38,6 +37,12 @@ _NAMED = frozenset({"agent", "class", "lease", "task", "taint"})
 _ENDS_NOTHING = frozenset({"label", "configuration", "lift"})
 
 Index = tuple[str, ...]
+
+
+class _Holder(msgspec.Struct):
+    """What is read of the facts of a class, whichever version wrote them."""
+
+    agent: str = ""
 
 
 class _Work(NamedTuple):
@@ -114,6 +119,8 @@ class Settling:
         indexes: dict[int, set[Index]] = {}
         agents = {event.value for event in ending if event.kind == "agent"}
         agents |= await self._agents_of([event.value for event in ending if event.kind == "class"])
+        if "" in agents:
+            return _everything()
         for agent in self._and_delegates(agents):
             indexes.setdefault(shard_of(agent), set()).add(("agent", agent, epoch))
         leases = [event.value for event in ending if event.kind == "lease"]
@@ -135,9 +142,9 @@ class Settling:
         return [task for tasks in found for task in tasks]
 
     async def _agents_of(self, classes: Sequence[str]) -> set[str]:
-        """Return whose leases are of these decision classes: a class that is not kept any more has none that live."""
+        """Return whose leases are of these decision classes, '' where one does not say; of one that is not kept none lives."""
         known = await self._leases.classes(classes)
-        return {msgspec.json.decode(decided.facts, type=Facts).agent for decided in known}
+        return {msgspec.json.decode(decided.facts, type=_Holder).agent for decided in known}
 
     async def _go_through(self, shard: int, indexes: set[Index]) -> bool:
         """Settle the indexes of a shard; tell whether it is done, and not another's by now, or stuck."""

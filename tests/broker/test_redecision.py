@@ -170,6 +170,18 @@ async def test_events_of_a_class_are_told_to_its_own_service_only(world: World) 
     assert told(world, KB) == []
 
 
+async def test_what_another_version_wrote_and_nobody_can_read_ends(world: World) -> None:
+    """Unknown means no; and it keeps nobody from deciding all the rest (TRAPS 24)."""
+    task = await world.declare()
+    unreadable = await written(world, task, decided=decision_class(world, audience=CRM, facts=msgspec.Raw(b'{"who":"?"}')))
+    await world.issue(ARTICLE)
+    add_policy(world, FORBID_TICKETS)
+    await decided_again(world)
+    assert class_events(world) == [unreadable.decision_class.id]
+    await world.broker.settling.settle()
+    assert await status_of(world, unreadable) == "revoked"
+
+
 async def test_what_was_decided_again_is_not_decided_twice(world: World, monkeypatch) -> None:
     await world.issue(TICKET)
     add_policy(world, FORBID_TICKETS)
