@@ -176,6 +176,8 @@ async def filled(agents: int) -> AsyncIterator[Filled]:
             made = Filled(Path(folder), server, agents)
             made.world.follow()
             made.broker.follower.start()
+            # As a worker does from its first second on: else all that is written now is gone through before anything else.
+            await made.broker.settling.settle()
             yield made
             made.broker.follower.close()
             await made.world.backend.close()
