@@ -107,6 +107,10 @@ class Exchange:
         metrics.ISSUED.inc()
         return issued
 
+    async def nonce(self) -> str:
+        """Return the nonce to make the next proof with (RFC 9449 §8.2); raise `Unavailable` without a store."""
+        return await self._possession.nonce()
+
     async def _issue(self, rules: Rules, workload: Workload, request: TokenRequest) -> Issued:
         standpoint = self._follower.issuing_standpoint()
         rules.check_in_force(standpoint)

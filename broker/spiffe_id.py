@@ -1,6 +1,7 @@
 """The SPIFFE id grammar (SPIFFE-ID §2), for everyone who has to tell a workload's name from other text."""
 
 import re
+from functools import lru_cache
 
 _SEGMENT = r"(?!\.{1,2}(?:/|$))[A-Za-z0-9._-]+"
 _TRUST_DOMAIN = re.compile(r"[a-z0-9._-]{1,255}")
@@ -18,6 +19,8 @@ def is_spiffe_id(text: str) -> bool:
     return trust_domain(text) is not None
 
 
+# A workload is asked about several times on the way to each of its tokens.
+@lru_cache(maxsize=10_000)
 def trust_domain(text: str) -> str | None:
     """Return the trust domain of a workload's SPIFFE id, or `None` for anything else."""
     match = _SPIFFE_ID.fullmatch(text) if len(text) <= _MAX_BYTES else None

@@ -1,6 +1,7 @@
 """Who may act at all, and how far, before anything is decided: needs no store."""
 
 import datetime
+from functools import lru_cache
 
 from broker.errors import AccessDenied, BrokerError, UnauthorizedClient
 from broker.feed import acts
@@ -34,7 +35,7 @@ class Standing:
 
     def today(self) -> datetime.date:
         """Return the date in UTC, in which end dates are meant."""
-        return datetime.datetime.fromtimestamp(self._clock.now().wall / 1000, tz=datetime.UTC).date()
+        return _date(self._clock.now().wall // _DAY)
 
     def check(self, agent: Agent, workload: Workload, known: Acts) -> Agent:
         """Return an agent that is active, and so is this instance of it; raise `UnauthorizedClient` for any other."""
@@ -60,9 +61,17 @@ def is_review_overdue(agent: Agent, today: datetime.date) -> bool:
 
 def end_of_last_day(agent: Agent) -> int:
     """Return when the agent's last day is over, in milliseconds; 0, so the past, where it has none."""
-    if agent.record.ends is None:
-        return 0
-    begins = datetime.datetime.combine(agent.record.ends, datetime.time(), tzinfo=datetime.UTC)
+    return _end_of(agent.record.ends) if agent.record.ends is not None else 0
+
+
+@lru_cache(maxsize=1024)
+def _date(number: int) -> datetime.date:
+    return datetime.datetime.fromtimestamp(number * _DAY / 1000, tz=datetime.UTC).date()
+
+
+@lru_cache(maxsize=1024)
+def _end_of(day: datetime.date) -> int:
+    begins = datetime.datetime.combine(day, datetime.time(), tzinfo=datetime.UTC)
     return int(begins.timestamp()) * 1000 + _DAY
 
 

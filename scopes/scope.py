@@ -6,6 +6,7 @@ Nothing else in the project takes a scope text apart. Matching is by whole segme
 
 import re
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
 from scopes.errors import InvalidScope
@@ -68,9 +69,7 @@ class Scope(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> "Scope":
         """Read a scope text, fields in any order; raise `InvalidScope` for a wildcard, a field twice, or anything else."""
-        match = _matched(_SCOPE, text, "a scope like crm:ticket/4711#read[subject]")
-        resource = Resource(match["service"], match["type"], _path(match["path"], text))
-        return cls(resource, match["action"], _fields(match["fields"], text))
+        return _scope(text)
 
     def __str__(self) -> str:
         return f"{self.resource}#{self.action}{_field_text(self.fields)}"
@@ -114,6 +113,14 @@ class ScopePattern(NamedTuple):
         resource = scope.resource
         named = (self.service, self.type, self.action) == (resource.service, resource.type, scope.action)
         return named and _path_matches(self.path, resource.path)
+
+
+# What is asked for is read again from what was signed, and by a verifier from each use of a token.
+@lru_cache(maxsize=1024)
+def _scope(text: str) -> Scope:
+    match = _matched(_SCOPE, text, "a scope like crm:ticket/4711#read[subject]")
+    resource = Resource(match["service"], match["type"], _path(match["path"], text))
+    return Scope(resource, match["action"], _fields(match["fields"], text))
 
 
 def is_name(text: str) -> bool:

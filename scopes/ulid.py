@@ -14,7 +14,7 @@ _SHIFTS = range(120, -1, -10)
 
 def new(now: int) -> str:
     """Make a ULID of the time `now`, in milliseconds since the Unix epoch."""
-    return _text(now << 80 | secrets.randbits(80))
+    return _text(now << 80 | int.from_bytes(secrets.token_bytes(10)))
 
 
 def derived(seed: bytes) -> str:

@@ -24,7 +24,6 @@ from broker.errors import InvalidScope as InvalidScopeAsked
 from broker.exchange import Exchange, TokenRequest
 from broker.identity import AssertionType, Presented
 from broker.issuer import Issued
-from broker.possession import Possession
 from broker.tasks import Declaration
 from scopes import claims, strict_json
 from scopes.claims import Detail
@@ -52,9 +51,7 @@ class _Asked(NamedTuple):
 
 
 @post(PATH, status_code=200)
-async def token(
-    request: Request[Any, Any, Any], exchange: NamedDependency[Exchange], possession: NamedDependency[Possession]
-) -> Response[bytes]:
+async def token(request: Request[Any, Any, Any], exchange: NamedDependency[Exchange]) -> Response[bytes]:
     """Exchange an assertion and a task for a token (RFC 6749 §4.4, RFC 7523, RFC 9396), bound to a key by DPoP (RFC 9449 §5).
 
     With a subject token it is for a user, or below the task of another agent (RFC 8693).
@@ -68,7 +65,7 @@ async def token(
         response = problems.on_broker_error(request, error)
     with contextlib.suppress(Unavailable):
         # Whatever the answer is, the next proof can then be made without asking twice (RFC 9449 §8.2).
-        response.headers["DPoP-Nonce"] = await possession.nonce()
+        response.headers["DPoP-Nonce"] = await exchange.nonce()
     return response
 
 

@@ -1,6 +1,7 @@
 """The composition root: configuration in, application out. The only file that knows every class."""
 
 import contextlib
+import gc
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -168,7 +169,7 @@ class Broker(Rooms):
 
     def _given(self) -> dict[str, Any]:
         names = "keys streams follower watch audit leases tasks active standing callers exchange endings revocation"
-        names += " reduction lifecycle inquiry consumption returning acknowledgements enforcement stuck_work possession"
+        names += " reduction lifecycle inquiry consumption returning acknowledgements enforcement stuck_work"
         names += " adoption activation rotation trust_domains oidc users delegations"
         settings = self.configuration.settings
         rooms = {name: getattr(self, name) for name in names.split()}
@@ -350,7 +351,10 @@ class Broker(Rooms):
 def create() -> Litestar:
     """Make the application for one worker, from the settings that the environment names."""
     configuration = configure(settings_file.load(), may_differ=True)
-    return Broker(configuration, connect(configuration.settings), clock=SystemClock()).application()
+    application = Broker(configuration, connect(configuration.settings), clock=SystemClock()).application()
+    # What was made by now stays for good, so garbage is not looked for in it again and again.
+    gc.freeze()
+    return application
 
 
 def _provided(value: Any) -> Provide:

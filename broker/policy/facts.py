@@ -6,6 +6,7 @@ what lives longer, is older or was refused more often is never the safer one.
 
 import datetime
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import msgspec
@@ -20,6 +21,8 @@ AGES = (60, 300, 900, 3600, 14_400, 86_400)
 """Bands of a task's age, in seconds. Older than the last is `OLD`."""
 
 OLD = 31_536_000
+
+_HOUR = 3_600_000
 
 REFUSALS = (0, 1, 3, 10, 30, 100)
 """Bands of the number of refusals an agent heard lately. More than the last is as many."""
@@ -70,8 +73,13 @@ class Moment(NamedTuple):
     @classmethod
     def at(cls, milliseconds: int) -> "Moment":
         """Return the moment at this time since the Unix epoch."""
-        now = datetime.datetime.fromtimestamp(milliseconds / 1000, tz=datetime.UTC)
-        return cls(now.hour, now.isoweekday())
+        return _of_hour(milliseconds // _HOUR)
+
+
+@lru_cache(maxsize=1024)
+def _of_hour(number: int) -> Moment:
+    begins = datetime.datetime.fromtimestamp(number * _HOUR / 1000, tz=datetime.UTC)
+    return Moment(begins.hour, begins.isoweekday())
 
 
 class Seen(msgspec.Struct, frozen=True):

@@ -1,6 +1,7 @@
 """One connection to one server for the event loop, beneath the client library's own pipeline."""
 
 import asyncio
+import math
 from typing import Any
 
 import redis
@@ -22,10 +23,19 @@ class Line:
     """
 
     def __init__(
-        self, pool: redis.asyncio.ConnectionPool, *, confirmation: Confirmation = NOBODY, run_id: str | None = None
+        self,
+        pool: redis.asyncio.ConnectionPool,
+        *,
+        timeout: float,
+        confirmation: Confirmation = NOBODY,
+        run_id: str | None = None,
     ) -> None:
-        """Speak through the one connection of `pool`; `run_id` is the life of a store that has no server."""
+        """Speak through the one connection of `pool`, and wait for a pipeline's answers at most `timeout` seconds.
+
+        `run_id` is the life of a store that has no server.
+        """
         self._pool = pool
+        self._timeout = timeout
         self._confirmation = confirmation
         self._waiting: list[Waiting] = []
         self._drain: asyncio.Task[None] | None = None
@@ -73,9 +83,11 @@ class Line:
             return [error] * len(commands)
         answers: list[Any] = []
         try:
-            await connection.send_packed_command(commands, check_health=False)
-            while len(answers) < len(commands):
-                answers.append(await self._answer(connection))
+            # One bound for all of them: the library's own, for each answer, costs as much as to read it.
+            async with asyncio.timeout(self._timeout):
+                await connection.send_packed_command(commands, check_health=False)
+                while len(answers) < len(commands):
+                    answers.append(await self._answer(connection))
             return answers
         except (redis.exceptions.RedisError, OSError) as error:
             await connection.disconnect(nowait=True)
@@ -86,7 +98,7 @@ class Line:
     async def _answer(self, connection: Any) -> Any:
         """Read one answer; what the server refused is an answer too, a lost connection is not."""
         try:
-            return await connection.read_response()
+            return await connection.read_response(timeout=math.inf)
         except redis.exceptions.ResponseError as refusal:
             return refusal
 

@@ -5,13 +5,17 @@ in the two digits of its shard.
 """
 
 import hashlib
+from functools import lru_cache
 
 from scopes import ulid
 
 SHARDS = 64
 _DIGITS = 2
+# Written once: every key of every command begins with one of them.
+_PREFIXES = tuple(f"ab:{{s{shard:0{_DIGITS}}}}:" for shard in range(SHARDS))
 
 
+@lru_cache(maxsize=10_000)
 def shard_of(name: str) -> int:
     """Return the shard of an agent or operator by name."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % SHARDS
@@ -42,7 +46,7 @@ def shard_of_id(id: str, prefix: str) -> int | None:
 
 def key(shard: int, *parts: str) -> str:
     """Name a key of a shard."""
-    return f"ab:{{s{digits(shard)}}}:{':'.join(parts)}"
+    return _PREFIXES[shard] + ":".join(parts)
 
 
 def feed_key(part: str) -> str:

@@ -75,14 +75,14 @@ class Store:
         address, confirmation = parse(url), _confirmation(replicas_required)
 
         def line(node: Node | None = None) -> Line:
-            return Line(pools.pool(address, timeout=TIMEOUT, node=node), confirmation=confirmation)
+            return Line(pools.pool(address, timeout=TIMEOUT, node=node), timeout=TIMEOUT, confirmation=confirmation)
 
         return cls(Cluster(address.nodes, line) if address.kind == "cluster" else line(), clock=clock)
 
     @classmethod
     def embedded(cls, client: redis.asyncio.Redis, *, run_id: str, clock: str = CLOCK) -> "Store":
         """Use a store inside this process, whose life is `run_id`."""
-        return cls(Line(client.connection_pool, run_id=run_id), clock=clock, is_embedded=True)
+        return cls(Line(client.connection_pool, timeout=TIMEOUT, run_id=run_id), clock=clock, is_embedded=True)
 
     @property
     def run_id(self) -> str:

@@ -80,8 +80,7 @@ class Exposures:
 
         The record first: whoever reads it in a later epoch knows of it, also where the events could not be committed.
         """
-        root = task.path[0]
-        new = gained.beyond(_in(picture, root, gained.labels))
+        root, new = task.path[0], untold(gained, task, picture)
         if new == Exposure():
             return
         names = [_TAINTED] * new.tainted + [f"{_LABEL}{label}" for label in sorted(new.labels)]
@@ -118,6 +117,11 @@ class Exposures:
         ends, *names = reply[0], *(name.decode() for name in reply[1:])
         labels = frozenset(name.removeprefix(_LABEL) for name in names if name.startswith(_LABEL))
         return _Root(Exposure(_TAINTED in names, labels), ends)
+
+
+def untold(gained: Exposure, task: Task, picture: Picture) -> Exposure:
+    """Return what of this the picture does not have of the task's tree."""
+    return gained.beyond(_in(picture, task.path[0], gained.labels))
 
 
 def _in(picture: Picture, root: str, classes: Iterable[str]) -> Exposure:

@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import os
 import shutil
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
@@ -16,6 +15,7 @@ from redis.commands.core import Script
 from broker.api.token import CLIENT_CREDENTIALS, JWT_SPIFFE
 from broker.leases import Leases
 from broker.store import key, shard_of
+from tests.benchmarks.spending import spent_by
 from tests.broker.front import claims_of
 from tests.broker.gate import Gate
 from tests.broker.redis_server import RedisServer
@@ -92,8 +92,7 @@ class Fleet(NamedTuple):
 
     def spent(self) -> float:
         """Return how many seconds of the processor's time both replicas have taken until now, with all their processes."""
-        folders = [f"--config\0{folder / 'broker.toml'}\0" for folder in self.folders]
-        return sum(_spent(process) for process in Path("/proc").glob("[0-9]*") if _is_of(process, folders))
+        return spent_by(*(f"--config\0{folder / 'broker.toml'}\0" for folder in self.folders))
 
     def ask(self, agent: str, field: str) -> dict[str, str]:
         """Return the parameters of a request for a token."""
@@ -136,23 +135,6 @@ class Fleet(NamedTuple):
                 if number % 100 == 0:
                     print(f"\r{number * each:,} leases", end="", flush=True)
         print()
-
-
-def _is_of(process: Path, options: Sequence[str]) -> bool:
-    try:
-        command = (process / "cmdline").read_text()
-    except OSError:
-        return False
-    return any(option in command for option in options)
-
-
-def _spent(process: Path) -> float:
-    try:
-        _, _, rest = (process / "stat").read_text().rpartition(")")
-    except OSError:
-        return 0.0
-    user, system = rest.split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def scope_of(field: str) -> str:
