@@ -6,16 +6,17 @@ another. Whoever calls is the actor, proves that as always, and has to be named 
 
 import asyncio
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import Literal, NamedTuple
 
 from broker import own_token
-from broker.errors import AccessDenied, InvalidGrant, InvalidRequest, NotFound, UnauthorizedClient, Unavailable
+from broker.errors import AccessDenied, InvalidGrant, InvalidRequest, NotFound, Unavailable
 from broker.identity import User, Users
 from broker.identity.users import trust_of
 from broker.keys.keys import Keys
 from broker.leases import Lease, Leases
 from broker.own_token import OwnToken
+from broker.registry import acting
+from broker.registry.acting import check_delegates, not_delegated
 from broker.registry.registry import Agent, Registry
 from broker.tasks import NOBODY, Above, Behalf, Declaration, Delegation, Task, Tasks
 from broker.workload import Workload
@@ -98,13 +99,13 @@ class Delegations:
     async def check(
         self, task: Task, scope: Scope, confirmation: Confirmation | None, *, registry: Registry, picture: Picture
     ) -> None:
-        """Raise unless what the task was delegated by is in force, and covers this scope; likewise for whom it is done.
+        """Raise unless all agents of the path may still do it, and what it was delegated by is in force and covers this scope.
 
         To be called after the picture was taken: what ends after it ends what is issued now, for it is later in the log.
         Raises `InvalidGrant`, `UnauthorizedClient`, `AccessDenied` for what the token above does not say, `Unavailable`.
         """
+        acting.check(registry, task.agents, task.types, users=trust_of(task.user))
         if task.delegation is None:
-            _check_still_acts_for(registry, task.agent, task.user)
             return
         _check_within(task.delegation, scope, confirmation)
         leases, above = await asyncio.gather(self._leases.known([task.delegation.lease], picture), self._all_above(task))
@@ -112,9 +113,6 @@ class Delegations:
         is_ended = any(picture.has(each) for each in task.delegation.ends_with if each.startswith("key "))
         if is_ended or not all(each.is_open for each in above) or [lease.status for lease in leases] != ["live"]:
             raise InvalidGrant("what this task was delegated by has ended; have it delegated again")
-        _check_still_acts_for(registry, above[0].agent, task.user)
-        for delegating, delegate in pairwise((*(each.agent for each in above), task.agent)):
-            _check_delegates(registry, delegating, delegate)
 
     async def _all_above(self, task: Task) -> list[Task]:
         try:
@@ -131,7 +129,7 @@ class Delegations:
 
     async def _below(self, agent: Agent, own: OwnToken, *, registry: Registry, picture: Picture) -> Behalf:
         claims = own.claims
-        _check_delegates(registry, claims.client_id, agent.name)
+        check_delegates(registry, claims.client_id, agent.name)
         if claims.lease.single_use or claims.lease.max_uses is not None:
             raise InvalidRequest("the subject token may be used a counted number of times, which cannot be passed on")
         lease = await self._live(own, picture)
@@ -145,6 +143,7 @@ class Delegations:
             ends_with=tuple(dict.fromkeys(each for each in own.revocable.targets if each.startswith(_HANDED_DOWN))),
             actors=tuple(_actors(claims.act)),
             is_bound=claims.cnf is not None,
+            agents=task.agents,
         )
         return Behalf(task.user, task.groups, Above(task, delegation, lease.times.expires * 1000))
 
@@ -177,25 +176,12 @@ def _check_may_act_for(agent: Agent, workload: Workload, user: User) -> None:
     """Raise `UnauthorizedClient` unless user and agent have to do with each other, by the token and by the registry."""
     clients = {client for binding in agent.record.users if binding.issuer == user.trust for client in binding.clients}
     if not clients:
-        raise _not_delegated(f"{agent.name} acts for no users of {user.trust}")
+        raise not_delegated(f"{agent.name} acts for no users of {user.trust}")
     if user.may_act is not None:
         if user.may_act not in (agent.name, workload.id):
-            raise _not_delegated(f"the subject token names another than {agent.name} as who may act for its user")
+            raise not_delegated(f"the subject token names another than {agent.name} as who may act for its user")
     elif user.authorized_party not in clients:
-        raise _not_delegated(f"the subject token was not issued to a client whose users {agent.name} acts for")
-
-
-def _check_still_acts_for(registry: Registry, agent: str, user: str) -> None:
-    """Raise `UnauthorizedClient` where the registry has the agent act for no users of this kind any more."""
-    record = registry.content.agents.get(agent)
-    if user and (record is None or trust_of(user) not in {binding.issuer for binding in record.users}):
-        raise _not_delegated(f"{agent} acts for no users of {trust_of(user)} any more")
-
-
-def _check_delegates(registry: Registry, delegating: str, delegate: str) -> None:
-    record = registry.content.agents.get(delegating)
-    if delegating != delegate and (record is None or delegate not in record.delegates_to):
-        raise _not_delegated(f"the agent whose token this is about delegates nothing to {delegate}")
+        raise not_delegated(f"the subject token was not issued to a client whose users {agent.name} acts for")
 
 
 def _check_within(delegation: Delegation, scope: Scope, confirmation: Confirmation | None) -> None:
@@ -204,7 +190,3 @@ def _check_within(delegation: Delegation, scope: Scope, confirmation: Confirmati
     if delegation.is_bound and confirmation is None:
         said = "the token above is bound to a key, so one below it is as well: send a DPoP proof"
         raise AccessDenied(said, reason="proof_required")
-
-
-def _not_delegated(said: str) -> UnauthorizedClient:
-    return UnauthorizedClient(said, reason="not_delegated")

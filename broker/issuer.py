@@ -8,6 +8,7 @@ import msgspec
 from broker.audit import Audit, Record
 from broker.errors import BrokerError, InvalidGrant, InvalidRequest, LimitReached, UnauthorizedClient, Unavailable
 from broker.feed.follower import Follower, Standpoint
+from broker.identity.users import trust_of
 from broker.keys.keys import Keys
 from broker.leases import AgentEnded, DecisionClass, LeaseEnded, LeaseRecord, Leases, NewLease, TaskClosed, Written
 from broker.policy import Permit
@@ -231,6 +232,9 @@ def _decision_class(permit: Permit, epoch: str) -> DecisionClass:
         facts=msgspec.Raw(msgspec.json.encode(permit.decision.facts)),
         types=question.task.types,
         patterns=permit.patterns,
+        agents=question.task.agents,
+        binding=question.agent.binding(question.workload),
+        users=trust_of(question.task.user),
         untrusted=entry.resource_type.untrusted,
         single_use=entry.action.is_single_use,
         max_uses=entry.action.max_uses,

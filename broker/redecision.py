@@ -15,14 +15,14 @@ import msgspec
 from broker import metrics
 from broker.active import Active, Rules
 from broker.audit import Audit, Record
-from broker.errors import BrokerError
+from broker.errors import AccessDenied, BrokerError, UnauthorizedClient
 from broker.feed.event import GRACE, NewEvent
 from broker.feed.follower import Follower
 from broker.feed.log import Committed, Log
 from broker.leases import DecisionClass, Leases, LiveClass
 from broker.policy import Facts
 from broker.policy.facts import TTLS, UNNAMED, band
-from broker.registry import ceiling
+from broker.registry import acting, ceiling
 from broker.registry.registry import Agent, Entry, Registry
 from broker.standing import end_of_last_day
 from broker.store import Store, key
@@ -138,7 +138,7 @@ def _refused(found: Sequence[LiveClass], rules: Rules) -> list[tuple[LiveClass, 
 def _judge(live: LiveClass, rules: Rules) -> _Verdict:
     decided = live.decision_class
     facts = _facts(decided)
-    if facts is None or not _is_agents(live, facts, rules.registry) or not _is_inside(decided, facts, rules.registry):
+    if facts is None or not _may_act(live, facts, rules.registry) or not _is_inside(decided, facts, rules.registry):
         return _Verdict(NO_LONGER_GIVEN)
     moment = rules.policy.moment()
     if facts.user == UNNAMED and rules.policy.folder.kept.user_ids:
@@ -175,12 +175,17 @@ def _records(facts: Facts, rules: Rules) -> Iterator[str]:
         yield from (record for record in sorted(rules.policy.folder.records) if record.startswith(f"{facts.record}/"))
 
 
-def _is_agents(live: LiveClass, facts: Facts, registry: Registry) -> bool:
-    """Tell whether the agent is still there, runs such tasks, and will until the last of these leases has expired."""
-    record = registry.content.agents.get(facts.agent)
-    if record is None or record.missing or facts.task_type not in record.tasks:
+def _may_act(live: LiveClass, facts: Facts, registry: Registry) -> bool:
+    """Tell whether the agent is still there, by the same workload, may act like this, and will until the last lease is over."""
+    decided, record = live.decision_class, registry.content.agents.get(facts.agent)
+    try:
+        acting.check(registry, decided.agents, decided.types, users=decided.users)
+    except (AccessDenied, UnauthorizedClient):
         return False
-    return live.expires <= end_of_last_day(Agent(facts.agent, record))
+    if record is None or record.missing:
+        return False
+    agent = Agent(facts.agent, record)
+    return decided.binding in agent.workloads and live.expires <= end_of_last_day(agent)
 
 
 def _is_inside(decided: DecisionClass, facts: Facts, registry: Registry) -> bool:

@@ -14,8 +14,9 @@ _BYTES = 16
 class DecisionClass(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, dict=True):
     """All that a decision saw and gave, but for the record and the moment. `facts` are the policies' own affair.
 
-    `types` are those of the tasks from the root down, `patterns` for each of them the ones that allowed it. `max_staleness`
-    is seconds. What ends it, the token says too.
+    `types` are those of the tasks from the root down, `agents` whose they are, `patterns` for each of them the ones that
+    allowed it. `binding` is by what the registry knows the workload as the agent's, `users` the trust of the user for whom it
+    is done. `max_staleness` is seconds. What ends it, the token says too.
     """
 
     epoch: str
@@ -25,6 +26,9 @@ class DecisionClass(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=Tru
     facts: msgspec.Raw
     types: tuple[str, ...]
     patterns: tuple[tuple[str, ...], ...]
+    agents: tuple[str, ...] = ()
+    binding: str = ""
+    users: str = ""
     untrusted: bool = False
     single_use: bool = False
     max_uses: int | None = None

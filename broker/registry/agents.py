@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from broker.registry.records import AgentRecord, WorkloadSelector
-from broker.workload import Workload, key_instance, key_workload
+from broker.workload import PRIVATE_KEY, Workload, key_instance, key_workload
 from scopes.keys import thumbprint
 
 _Claim = tuple[str, str, str]
@@ -21,6 +21,12 @@ class Agent(NamedTuple):
         """What it is known by, for people: its selectors, and each of its keys as the instance that it is."""
         keys = (key_instance(self.name, thumbprint(jwk)) for jwk in self.record.keys)
         return (*(selector.text for selector in self.record.workloads), *keys)
+
+    def binding(self, workload: Workload) -> str:
+        """Return which of these the workload is the agent's by; empty where it is not."""
+        if workload.source == PRIVATE_KEY:
+            return workload.instance or ""
+        return next((selector.text for selector in self.record.workloads if selector.matches(workload)), "")
 
 
 class AgentIndex:

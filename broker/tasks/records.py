@@ -57,6 +57,7 @@ class Delegation(msgspec.Struct, frozen=True):
 
     No token of it says more than the `scope` of that lease. `ends_with` are the events that end the lease, and with it these
     tokens. `actors` are the workloads through which it came, the last first. Where the lease's token `is_bound`, so are these.
+    `agents` are those of the tasks above, from the root down.
     """
 
     lease: str
@@ -64,6 +65,7 @@ class Delegation(msgspec.Struct, frozen=True):
     ends_with: tuple[str, ...]
     actors: tuple[str, ...] = ()
     is_bound: bool = False
+    agents: tuple[str, ...] = ()
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -99,6 +101,12 @@ class Task(msgspec.Struct, frozen=True):
     def is_open(self) -> bool:
         """Tell whether tokens can be asked for this task, as far as its record says; its end may have come since."""
         return self.status == OPEN
+
+    @property
+    def agents(self) -> tuple[str, ...]:
+        """Whose the tasks of the path are, as `types` are theirs."""
+        above = self.delegation.agents if self.delegation is not None else ()
+        return (*above, *(self.agent,) * (len(self.types) - len(above)))
 
     def allows(self, scope: Scope) -> bool:
         """Tell whether the declared resources of this task and of every task above it cover the scope's resource."""

@@ -164,6 +164,8 @@ def _decided(agent: str, epoch: str) -> DecisionClass:
         facts=msgspec.Raw(msgspec.json.encode(facts)),
         types=("long",),
         patterns=(("crm:ticket/*#read[description,subject]",),),
+        agents=(agent,),
+        binding=_workload(agent),
     )
 
 

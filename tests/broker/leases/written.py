@@ -11,7 +11,7 @@ from broker.leases import DecisionClass, LeaseRecord, Leases, NewLease, Volume, 
 from broker.store import shard_of
 from broker.tasks import Task
 from scopes.revocations import Picture
-from tests.broker.world import CRM, World
+from tests.broker.world import BOT, CRM, World
 
 LONGEST = 300_000
 """How long these leases may live, in milliseconds."""
@@ -21,6 +21,7 @@ def decision_class(world: World, **changes: Any) -> DecisionClass:
     """Make a class of reading, decided in the worker's present epoch."""
     kept = {"epoch": world.broker.streams.picture.epoch, "level": "read", "audience": CRM, "max_staleness": 30}
     decided = {"facts": msgspec.Raw(b"{}"), "types": ("summarise-ticket",), "patterns": ((),)}
+    decided |= {"agents": ("support-bot",), "binding": BOT}
     return DecisionClass(**(kept | decided | changes))
 
 
