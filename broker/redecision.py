@@ -68,6 +68,7 @@ class Redecision:
         self._audit = audit
         self._worker = ulid.new(clock.now().wall)
         self._done = ""
+        self._turn = asyncio.Lock()
 
     async def decide_again(self) -> None:
         """End what the configuration in force would not give any more; raise `Unavailable`, and go on the next time."""
@@ -112,13 +113,22 @@ class Redecision:
         while after < count:
             count, found = await self._leases.live_classes(shard, after=after, most=PAGE)
             for first in range(0, len(found), STEP):
-                if self._active.rules is not rules:
+                refused = await self._judged(found[first : first + STEP], rules)
+                if refused is None:
                     return False
-                await self._end(_refused(found[first : first + STEP], rules), rules, mark)
-                # Not in a thread: that would have the worker's other requests wait for the interpreter, five times as long.
-                await asyncio.sleep(0)
+                await self._end(refused, rules, mark)
             after += PAGE
         return True
+
+    async def _judged(self, found: Sequence[LiveClass], rules: Rules) -> list[tuple[LiveClass, _Verdict]] | None:
+        """Return those of a step that are not given any more; `None` where something else came into force.
+
+        Requests have their turn after each step of all shards together: they wait for one of them, not for one of each shard.
+        Not in a thread: that would have them wait for the interpreter, five times as long.
+        """
+        async with self._turn:
+            await asyncio.sleep(0)
+            return _refused(found, rules) if self._active.rules is rules else None
 
     async def _end(self, refused: Sequence[tuple[LiveClass, _Verdict]], rules: Rules, mark: str) -> None:
         if not refused:
