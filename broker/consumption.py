@@ -89,16 +89,14 @@ _ENDED = "the token was ended before its time"
 
 def _most_uses(token: OwnToken, audiences: Collection[str], picture: Picture) -> int:
     """Return how often the token may be used; raise what says why it may not be at all."""
-    claims, revocable = token
-    if claims.aud not in audiences:
+    if token.claims.aud not in audiences:
         raise NotFound(_UNKNOWN)
-    if revocable.epoch > picture.epoch:
-        raise Unavailable("this worker has not heard of the epoch of this token yet; ask again", retry_after=1)
-    if revocable.epoch < picture.epoch or picture.ended_by(revocable) is not None:
+    if token.is_over(picture):
         raise Revoked(_ENDED)
-    if claims.lease.uses is None:
+    uses = token.claims.lease.uses
+    if uses is None:
         raise InvalidRequest("the uses of this token are not counted; it needs no consuming")
-    return claims.lease.uses
+    return uses
 
 
 def _record(kind: str, claims: Claims, use: str, workload: Workload, *, reason: str | None = None) -> Record:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from broker import own_token
-from broker.errors import AccessDenied, InvalidGrant, InvalidRequest, NotFound, Unavailable
+from broker.errors import AccessDenied, InvalidGrant, InvalidRequest, NotFound
 from broker.identity import User, Users
 from broker.identity.users import trust_of
 from broker.keys.keys import Keys
@@ -149,10 +149,8 @@ class Delegations:
 
     async def _live(self, own: OwnToken, picture: Picture) -> Lease:
         """Return the lease behind a token in force: the picture is asked first, the lease second (`DESIGN.md` 3.5)."""
-        claims, token = own
-        if token.epoch > picture.epoch:
-            raise Unavailable("this worker has not heard of the epoch of this token yet; ask again", retry_after=1)
-        if token.epoch < picture.epoch or picture.ended_by(token) is not None:
+        claims = own.claims
+        if own.is_over(picture):
             raise _over()
         for lease in await self._leases.known([claims.jti], picture):
             # What stands in the store counts, and the token has to say the same.

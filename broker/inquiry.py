@@ -2,7 +2,6 @@
 
 from broker import own_token
 from broker.callers import Callers
-from broker.errors import Unavailable
 from broker.feed.follower import Follower
 from broker.identity import Presented
 from broker.keys.keys import Keys
@@ -28,15 +27,8 @@ class Inquiry:
         """
         audiences = self._callers.audiences(await self._callers.workload(presented), "token:introspect")
         picture = self._follower.standpoint().picture
-        known = own_token.read(unverified_token, issuer=self._issuer, jwks=self._keys.token_jwks)
-        if known is None:
+        token = own_token.read(unverified_token, issuer=self._issuer, jwks=self._keys.token_jwks)
+        if token is None or token.claims.aud not in audiences or token.is_over(picture):
             return None
-        claims, token = known
-        if claims.aud not in audiences or token.epoch < picture.epoch:
-            return None
-        if token.epoch > picture.epoch:
-            raise Unavailable("this worker has not heard of the epoch of this token yet; ask again", retry_after=1)
-        if picture.ended_by(token) is not None:
-            return None
-        leases = await self._leases.known([claims.jti], picture)
-        return claims if [lease.status for lease in leases] == ["live"] else None
+        leases = await self._leases.known([token.claims.jti], picture)
+        return token.claims if [lease.status for lease in leases] == ["live"] else None

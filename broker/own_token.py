@@ -4,22 +4,29 @@ import re
 from functools import lru_cache
 from typing import NamedTuple
 
+from broker.errors import Unavailable
 from scopes import claims as token_claims
 from scopes import jose
 from scopes.claims import TOKEN_TYPE, Claims
 from scopes.errors import InvalidDocument
 from scopes.keys import TOKEN_ALGORITHMS, KeySet
-from scopes.revocations import Revocable, revocable
+from scopes.revocations import Picture, Revocable, revocable
 
 _TYPES: frozenset[str | None] = frozenset({TOKEN_TYPE})
 _SIGNED = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 
 
 class OwnToken(NamedTuple):
-    """What a token says, and all that can end it; whether something has, the picture and the store know."""
+    """What a token says, and all that can end it. The picture is asked first whether something has, the store second."""
 
     claims: Claims
     revocable: Revocable
+
+    def is_over(self, picture: Picture) -> bool:
+        """Tell whether something in the picture has ended it; raise `Unavailable` where its epoch is not heard of there yet."""
+        if self.revocable.epoch > picture.epoch:
+            raise Unavailable("this worker has not heard of the epoch of this token yet; ask again", retry_after=1)
+        return self.revocable.epoch < picture.epoch or picture.ended_by(self.revocable) is not None
 
 
 def read(unverified_token: str, *, issuer: str, jwks: bytes) -> OwnToken | None:

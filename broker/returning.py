@@ -3,7 +3,7 @@
 from broker import own_token
 from broker.audit import Audit, Record
 from broker.callers import Callers
-from broker.errors import AccessDenied, InvalidGrant, Unavailable, UnsupportedTokenType
+from broker.errors import AccessDenied, InvalidGrant, UnsupportedTokenType
 from broker.feed.event import new_event
 from broker.feed.follower import Follower
 from broker.feed.log import Log
@@ -54,9 +54,7 @@ class Returning:
             return
         if token.claims.client_id != caller.name:
             raise InvalidGrant("the token was given to another agent")
-        if token.revocable.epoch > picture.epoch:
-            raise Unavailable("this worker has not heard of the epoch of this token yet; ask again", retry_after=1)
-        if token.revocable.epoch == picture.epoch and picture.ended_by(token.revocable) is None:
+        if not token.is_over(picture):
             await self._end(token.claims, caller.workload)
 
     async def _end(self, claims: Claims, workload: str | None) -> None:
