@@ -101,9 +101,7 @@ class ScopePattern(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> "ScopePattern":
         """Read a pattern like `crm:ticket/*#read[subject]`; raise `InvalidScope` for anything else."""
-        match = _matched(_PATTERN, text, "a pattern like crm:ticket/*#read[subject]")
-        path = _path(match["path"], text)
-        return cls(match["service"], match["type"], path, match["action"], _fields(match["fields"], text))
+        return _pattern(text)
 
     def __str__(self) -> str:
         return f"{self.service}:{self.type}/{'/'.join(self.path)}#{self.action}{_field_text(self.fields)}"
@@ -121,6 +119,13 @@ def _scope(text: str) -> Scope:
     match = _matched(_SCOPE, text, "a scope like crm:ticket/4711#read[subject]")
     resource = Resource(match["service"], match["type"], _path(match["path"], text))
     return Scope(resource, match["action"], _fields(match["fields"], text))
+
+
+@lru_cache(maxsize=1024)
+def _pattern(text: str) -> ScopePattern:
+    match = _matched(_PATTERN, text, "a pattern like crm:ticket/*#read[subject]")
+    path = _path(match["path"], text)
+    return ScopePattern(match["service"], match["type"], path, match["action"], _fields(match["fields"], text))
 
 
 def is_name(text: str) -> bool:
