@@ -19,6 +19,7 @@ from typing import NamedTuple
 import httpx2
 import redis
 
+import broker
 from broker.store import Script
 from broker.store.scripts import CLOCK
 from scopes import Revoked, Verifier
@@ -28,10 +29,8 @@ from tests.benchmarks.held import FIELDS, RESOURCE, Fleet, Held, fleet, shards_o
 _FORBID = '@id("no-{0}") forbid (principal is Agent, action, resource is Record) when {{ context.fields.contains("{0}") }};\n'
 _PATIENCE = 60
 _GAP, _SELDOM = 0.01, 0.1
-_SCRIPTS = (
-    *(("broker.leases", name) for name in ("issue", "list", "live_classes", "floor", "keep", "end", "expire")),
-    *(("broker.feed", name) for name in ("append", "activate", "beat", "snapshot", "acknowledge")),
-)
+_ROOT = Path(broker.__file__).parents[1]
+_SCRIPTS = tuple((".".join(path.relative_to(_ROOT).parent.parts), path.stem) for path in _ROOT.glob("broker/**/*.lua"))
 
 
 def main() -> None:
@@ -225,7 +224,7 @@ def watched(made: Fleet, verifier: Verifier, held: Sequence[Held], number: int) 
         ended.set()
         listening.join()
     for script, kinds in sorted(_by_script(seen).items()):
-        print(f"  {script:14} {', '.join(f'{kind} {count:,}' for kind, count in kinds.most_common())}")
+        print(f"  {script:28} {', '.join(f'{kind} {count:,}' for kind, count in kinds.most_common())}")
 
 
 def _listen(monitor: redis.client.Monitor, seen: list[tuple[bool, str]], ended: threading.Event) -> None:
@@ -237,7 +236,7 @@ def _listen(monitor: redis.client.Monitor, seen: list[tuple[bool, str]], ended: 
 
 def _by_script(commands: Iterable[tuple[bool, str]]) -> dict[str, Counter[str]]:
     """Count the keys of shards that commands name, by the script they were in; a script's commands follow it."""
-    names = {_script(package, name, full).sha: name for package, name in _SCRIPTS for full in (False, True)}
+    names = {_script(package, name, full).sha: f"{package}.{name}" for package, name in _SCRIPTS for full in (False, True)}
     found: dict[str, Counter[str]] = {}
     script = "commands"
     for is_in_script, command in commands:
