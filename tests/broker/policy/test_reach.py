@@ -298,3 +298,51 @@ def test_groups_that_no_policy_names_are_one_more_that_a_user_can_be_in(tmp_path
     text = f'@id("some") permit (principal is Agent, action, resource is Record) when {{ {condition} }};'
     (row,) = Reach(trials_of(tmp_path, SMALL, text)).rows()
     assert [needs.said(way, row.domains)[:2] for way in row.ways] == [("a user in no other group", "a user in support")]
+
+
+def reached(folder: Path, *conditions: str) -> bool:
+    """Tell whether anything can be reached by policies that permit under these conditions."""
+    texts = (f'@id("p{n}") permit (principal is Agent, action, resource is Record) when {{ {condition} }};'
+             for n, condition in enumerate(conditions))  # fmt: skip
+    (row,) = Reach(trials_of(folder, SMALL, *texts)).rows()
+    return bool(row.ways)
+
+
+def test_where_a_policy_errs_nothing_is_reached_whatever_others_permit(tmp_path: Path) -> None:
+    """Policy error means no (`DESIGN.md` I5)."""
+    assert reached(tmp_path, "true")
+    assert not reached(tmp_path, "true", "context.ttl * 9223372036854775807 > 0")
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        'context.identity_source == "x509-svid" && context.proof == "none"',
+        'context has user && context.user.id == "" && context.user.groups.contains("support")',
+        "context.task.depth > 3",
+        "context.ttl > 300",
+        "context.task.age > 900",
+        'context.identity_source == "oidc"',
+        'resource == Record::"crm:note/1"',
+    ],
+)
+def test_what_cannot_be_is_not_reached(tmp_path: Path, condition: str) -> None:
+    assert not reached(tmp_path, condition)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        'context.identity_source == "x509-svid" && context.proof == "mtls"',
+        'context has user && context.user.id == "corp:jane" && context.user.groups.contains("support")',
+        "context.task.depth == 3",
+        "context.ttl >= 300",
+        "context.task.age == 900",
+        "context.hour == 23 && context.weekday == 7",
+        "context.recent_refusals == 100",
+        'resource == Record::"crm:ticket/1"',
+    ],
+)
+def test_what_can_be_just_so_is_reached(tmp_path: Path, condition: str) -> None:
+    """At the end of every scale."""
+    assert reached(tmp_path, condition)
