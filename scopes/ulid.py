@@ -29,7 +29,9 @@ def above(known: str, now: int) -> str:
 
 
 def time_of(ulid: str) -> int:
-    """Return when a ULID was made, in milliseconds since the Unix epoch."""
+    """Return when a ULID was made, in milliseconds since the Unix epoch; raise `ValueError` for a text that is none."""
+    if _ULID.fullmatch(ulid) is None:
+        raise ValueError("this is no ULID")
     return _number(ulid) >> 80
 
 

@@ -61,7 +61,10 @@ def reach(
     empty = "Everything that can be asked for can be had." if unreachable else "Nobody can reach it."
     output.table(columns, [_cells(row) for row in rows], empty=empty)
     if not all(row.is_exact for row in rows):
-        output.say("Policies hold users against patterns or their own groups: users who are not named may need something else.")
+        output.say(
+            "Policies hold users against patterns or their own groups, or compare a whole task or user: "
+            "who is not named may need something else, and what is not listed may be given."
+        )
     for name, where in inactive.items():
         output.say(f"{name} is {where}, and gets nothing as long as it is.")
 

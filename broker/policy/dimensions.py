@@ -68,10 +68,11 @@ class Dimensions:
         self.records = tuple(_records(place.pattern, folder.records))
         self._fields = _alike(place, policies)
         self._labels = _labels(place, policies, folder)
-        self._groups = _named(place, policies, "groups") if "groups" in folder.reads else ()
+        # A policy may ask for these groups and no others.
+        self._groups = (*_named(place, policies, "groups"), OTHER) if "groups" in folder.reads else ()
         self.domains = {name: frozenset(values) for name, values in self._values(max_ttl)}
         self.impossible = tuple(self._impossible())
-        self.is_exact = not (named.has_patterns(policies, "id") or _is_open(policies))
+        self.is_exact = not (named.has_patterns(policies, "id") or _is_open(policies) or named.has_whole(policies))
 
     def points(self, folder: PolicyFolder, text: str) -> Iterator[Box]:
         """Yield every combination of what one policy can look at and tell apart, as boxes that have nothing in common."""

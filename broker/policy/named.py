@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from broker.policy.policies import takes_whole
+
 Policies = tuple[str, ...]
 """What each policy was parsed to, as `policies.each` writes it."""
 
@@ -37,6 +39,12 @@ def attributes(policies: Policies, attribute: str) -> frozenset[str]:
 def has_patterns(policies: Policies, attribute: str) -> bool:
     """Tell whether a policy holds the attribute against a pattern (`like`): then its values cannot be counted."""
     return any(_is_liked(msgspec.json.decode(policy), attribute) for policy in policies)
+
+
+@_remembered
+def has_whole(policies: Policies) -> bool:
+    """Tell whether a policy compares the context, or a record in it, as a whole: then nothing says what it is held against."""
+    return any(takes_whole(msgspec.json.decode(policy)["conditions"]) for policy in policies)
 
 
 def bounds(policy: str) -> frozenset[int] | None:

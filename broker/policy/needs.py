@@ -40,6 +40,8 @@ def _need(name: str, values: Sequence[Hashable], domains: Domains) -> str:
         return "a proof" if set(texts) == {"dpop", "mtls"} else " or ".join(_PROOFS[text] for text in texts)
     if kind in _YES_OR_NO:
         return _YES_OR_NO[kind][texts == ["False"]]
+    if kind == "group" and what == OTHER:
+        return "a user in no other group" if texts == ["False"] else "a user in another group"
     if kind in _NAMED:
         return _NAMED[kind][texts == ["False"]].format(what.replace(",", " or "))
     if kind == "identity":

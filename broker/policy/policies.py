@@ -121,22 +121,22 @@ def _ids(where: str, text: str) -> list[str]:
 
 def _reads(policies: Sequence[Parsed]) -> frozenset[str]:
     """Return the attributes that policies look at: all there are, where one looks at a record of them as a whole."""
-    if any(_takes_whole(policy["conditions"]) for policy in policies):
+    if any(takes_whole(policy["conditions"]) for policy in policies):
         return ATTRIBUTES
     return frozenset(_ATTRIBUTE.findall(msgspec.json.encode(policies).decode()))
 
 
-def _takes_whole(part: Any, *, is_looked_into: bool = False) -> bool:
+def takes_whole(part: Any, *, is_looked_into: bool = False) -> bool:
     """Tell whether the context, or a record in it, is used otherwise than by its attributes: compared, for instance."""
     if isinstance(part, list):
-        return any(map(_takes_whole, part))
+        return any(map(takes_whole, part))
     if not isinstance(part, Mapping):
         return False
     if "Record" in part:
-        return _takes_whole(list(part["Record"].values()))
+        return takes_whole(list(part["Record"].values()))
     is_record = part.get("Var") == "context" or part.get(".", {}).get("attr") in RECORDS
     return (is_record and not is_looked_into) or any(
-        _takes_whole(member["left"], is_looked_into=True) if kind in (".", "has") else _takes_whole(member)
+        takes_whole(member["left"], is_looked_into=True) if kind in (".", "has") else takes_whole(member)
         for kind, member in part.items()
     )
 

@@ -24,7 +24,7 @@ class Reached(NamedTuple):
 
     `environment` is the service's, `data_classes` are those of the fields and of the record. `fields` can each be had in these
     contexts, if need be together with others. Not `is_exact` where a policy holds users against something that cannot be
-    counted: there may be users beside those that are named to whom something else applies.
+    counted, or a record as a whole: there may be contexts beside these, to which something else applies.
     """
 
     agent: str

@@ -6,16 +6,19 @@ from typing import Any
 import msgspec
 import pytest
 
+from broker import redecision
 from broker.errors import AccessDenied, Unavailable
 from broker.leases import NewLease
 from broker.policy import Facts, Permit, Question
 from broker.policy.facts import UNNAMED
 from broker.quotas import quotas_of
 from broker.store import key, shard_of
+from broker.store.shards import SHARDS
 from scopes.scope import Scope
 from tests.broker.ended import is_ended, told
 from tests.broker.leases.written import decision_class, status_of, written
 from tests.broker.recorded import recorded
+from tests.broker.test_issuer import after
 from tests.broker.world import BOT, CRM, KB, OTHER, World, proven
 
 TICKET = "crm:ticket/4711#read[subject]"
@@ -268,7 +271,82 @@ async def test_a_policy_that_begins_to_look_at_taint_ends_what_does_not_say_that
     assert not is_ended(world, again)
 
 
+async def test_a_policy_that_begins_to_look_at_a_class_of_data_ends_what_does_not_say_that_it_ends_on_it(world: World) -> None:
+    add_policy(world, PERMIT_DRAFTS)
+    await world.look()
+    draft, read = await world.issue(DRAFT), await world.issue(TICKET)
+    forbid = '@id("x") forbid (principal is Agent, action in Action::"draft", resource is Record) when { CONDITION };'
+    add_policy(world, forbid.replace("CONDITION", 'context.task.labels.contains("pii")'), "labels")
+    await decided_again(world)
+    assert is_ended(world, draft)
+    assert not is_ended(world, read)
+    # Whoever says more than is asked for now ends early at worst.
+    again = await world.issue(DRAFT)
+    add_policy(world, "// nothing", "labels")
+    await decided_again(world)
+    assert not is_ended(world, again)
+
+
+async def test_where_no_policy_names_a_user_it_is_no_matter_whose_it_is(world: World) -> None:
+    lease = await held(world, user=UNNAMED)
+    add_policy(world, FORBID_TICKETS.replace(";", ' when { context has user && context.user.groups.contains("evil") };'))
+    await decided_again(world)
+    assert await status_of(world, lease) == "live"
+
+
+async def test_what_a_policy_errs_about_ends(world: World) -> None:
+    """Policy error means no (`DESIGN.md` I5), also for what was given before."""
+    issued, article = await world.issue(TICKET), await world.issue(ARTICLE)
+    add_policy(world, FORBID_TICKETS.replace(";", " when { context.ttl + 9223372036854775807 > 0 };"))
+    await decided_again(world)
+    assert is_ended(world, issued)
+    assert not is_ended(world, article)
+    ((scope, reason, _),) = await records(world)
+    assert (scope, reason) == ("crm:ticket#read", "policy_error")
+
+
 # Who decides
+
+
+async def test_all_classes_are_decided_however_many_there_are(world: World, monkeypatch) -> None:
+    """On every page and in every step, the last of each included."""
+    monkeypatch.setattr(redecision, "PAGE", 3)
+    monkeypatch.setattr(redecision, "STEP", 2)
+    for ttl in (15, 30, 60, 120, 300):
+        await held(world, ttl=ttl)
+        await held(world, ttl=ttl, fields=("description",))
+    add_policy(world, FORBID_TICKETS)
+    await decided_again(world)
+    assert len(set(class_events(world))) == len(class_events(world)) == len(await records(world)) == 10
+
+
+async def test_what_another_decided_since_it_was_looked_is_not_recorded_again(
+    world: World, neighbour: World, monkeypatch
+) -> None:
+    await world.issue(TICKET)
+    add_policy(world, FORBID_TICKETS)
+    await world.look()
+    neighbour.follow()
+    after(world.broker.redecision, "_undecided", monkeypatch, neighbour.broker.redecision.decide_again)
+    await world.broker.redecision.decide_again()
+    assert len(class_events(world)) == len(await records(world)) == 1
+
+
+async def test_a_claim_is_over_by_itself(world: World, monkeypatch) -> None:
+    """So that a worker that dies keeps nobody from deciding (TRAPS 24)."""
+    raise_floor, lives = world.broker.leases.raise_floor, list[int]()
+    add_policy(world, FORBID_TICKETS)
+    await world.look()
+
+    async def raised(shard: int, *place: Any) -> None:
+        lives.append(world.backend.client.pttl(key(shard, "deciding")))
+        await raise_floor(shard, *place)
+
+    monkeypatch.setattr(world.broker.leases, "raise_floor", raised)
+    await world.broker.redecision.decide_again()
+    assert len(lives) == SHARDS
+    assert all(0 < life <= redecision.CLAIM for life in lives)
+    assert not any(world.backend.client.exists(key(shard, "deciding")) for shard in range(SHARDS))
 
 
 async def test_two_workers_share_the_shards_and_end_each_class_once(world: World, neighbour: World) -> None:
@@ -336,6 +414,36 @@ async def test_a_worker_that_adopts_other_rules_on_the_way_leaves_the_rest_to_th
     assert is_ended(world, issued)
 
 
+async def test_what_is_given_by_rules_that_came_on_the_way_is_not_ended_by_those_before(world: World, monkeypatch) -> None:
+    issued = await world.issue(TICKET)
+    add_policy(world, FORBID_TICKETS)
+    await world.look()
+
+    async def permit_again() -> None:
+        add_policy(world, "// nothing")
+        await world.look()
+
+    after(world.broker.leases, "live_classes", monkeypatch, permit_again)
+    for _ in range(2):
+        await world.broker.redecision.decide_again()
+        assert not is_ended(world, issued)
+    assert class_events(world) == []
+
+
+async def test_a_worker_that_hears_of_something_else_between_two_looks_decides_nothing(world: World, monkeypatch) -> None:
+    issued, known = await world.issue(TICKET), world.broker.follower.standpoint
+    add_policy(world, FORBID_TICKETS)
+    await world.look()
+    with monkeypatch.context() as later:
+        later.setattr(
+            world.broker.follower, "standpoint", lambda: msgspec.structs.replace(known(), configuration="evt_of_a_later_one")
+        )
+        await world.broker.redecision.decide_again()
+    assert not is_ended(world, issued)
+    await world.broker.redecision.decide_again()
+    assert is_ended(world, issued)
+
+
 async def test_a_worker_that_has_not_adopted_what_is_in_force_decides_nothing(world: World, neighbour: World) -> None:
     issued = await world.issue(TICKET)
     add_policy(world, FORBID_TICKETS)
@@ -381,6 +489,40 @@ async def test_a_worker_that_lags_issues_nothing_by_the_old_policy_after_the_swe
     with pytest.raises(Unavailable) as refused:
         await world.broker.issuer.issue(permit, standpoint)
     assert refused.value.reason == "configuration_pending"
+
+
+async def test_nothing_that_was_decided_before_is_written_once_the_classes_are_being_read(
+    world: World, neighbour: World, monkeypatch
+) -> None:
+    """First the floor, then the classes (TRAPS 15c): what comes between would be in no page that was read, and live on."""
+    permit, standpoint = await permitted(world), world.broker.follower.standpoint()
+    refused: list[str] = []
+
+    async def fail(*_: Any) -> None:
+        raise Unavailable("gone")
+
+    async def issue_behind() -> None:
+        with pytest.raises(Unavailable) as error:
+            await world.broker.issuer.issue(permit, standpoint)
+        refused.append(error.value.reason)
+
+    with monkeypatch.context() as died:
+        died.setattr(neighbour.broker.leases, "raise_floors", fail)
+        add_policy(neighbour, FORBID_TICKETS)
+        with pytest.raises(Unavailable):
+            await neighbour.look()
+    neighbour.follow()
+    live_classes = neighbour.broker.leases.live_classes
+
+    async def read_and_issue(shard: int, **named: Any) -> Any:
+        found = await live_classes(shard, **named)
+        if shard == shard_of("support-bot"):
+            await issue_behind()
+        return found
+
+    monkeypatch.setattr(neighbour.broker.leases, "live_classes", read_and_issue)
+    await neighbour.broker.redecision.decide_again()
+    assert refused == ["configuration_pending"]
 
 
 async def test_a_running_task_whose_type_was_taken_from_the_agent_gets_nothing_more(world: World) -> None:

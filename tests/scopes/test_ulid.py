@@ -30,6 +30,15 @@ def test_the_time_is_in_the_first_ten_letters() -> None:
     assert ulid.new(1469922850259)[:10] == "01ARZ3NDEK"
 
 
+@given(MOMENTS)
+def test_the_time_comes_out_of_a_ulid_as_it_went_in(now: int) -> None:
+    assert ulid.time_of(ulid.new(now)) == now
+
+
+def test_the_time_is_read_as_the_specification_writes_it() -> None:
+    assert ulid.time_of("01ARZ3NDEKTSV4RRFFQ69G5FAV") == 1469922850259
+
+
 def test_two_ulids_of_one_millisecond_differ() -> None:
     assert len({ulid.new(1) for _ in range(100)}) == 100
 
@@ -58,6 +67,36 @@ def test_above_carries_into_the_next_letter() -> None:
 def test_nothing_is_above_the_largest_ulid_and_no_text_that_is_none_comes_out() -> None:
     largest = "7" + "Z" * 25
     assert ulid.above(largest, 0) == largest
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "01ARZ3NDEK",
+        "tsk_01ARZ3NDEKTSV4RRFFQ69G5FAV",
+        "01ARZ3NDEKTSV4RRFFQ69G5FA",
+        "01ARZ3NDEKTSV4RRFFQ69G5FAVV",
+        "01arz3ndektsv4rrffq69g5fav",
+        "01ARZ3NDEKTSV4RRFFQ69G5FAU",
+        "81ARZ3NDEKTSV4RRFFQ69G5FAV",
+        "01ARZ3NDEKTSV4RRFFQ69G5FAV\n",
+        "\uff101ARZ3NDEKTSV4RRFFQ69G5FAV",
+    ],
+)
+def test_what_is_no_ulid_was_made_at_no_time(text: str) -> None:
+    """And not in 1970, nor ten thousand years from now."""
+    with pytest.raises(ValueError, match="no ULID"):
+        ulid.time_of(text)
+
+
+@given(st.one_of(st.text(max_size=40), st.from_regex(re.compile(SPELLING.pattern, re.ASCII))))
+def test_a_text_has_a_time_exactly_where_it_is_a_ulid(text: str) -> None:
+    if SPELLING.fullmatch(text):
+        assert 0 <= ulid.time_of(text) <= LAST_MILLISECOND
+    else:
+        with pytest.raises(ValueError, match="no ULID"):
+            ulid.time_of(text)
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,49 @@ async def test_a_cursor_that_was_not_given_out_is_refused(shared: Front, cursor:
     assert problem_of(await shared.get(f"/v1/audit/events?cursor={cursor}")) == (400, "invalid_request", "")
 
 
+async def test_reading_begins_at_a_time(front: Front) -> None:
+    await front.declare(purpose="x")
+    await recorded(front.world)
+    await front.declare(purpose="y")
+    times = [entry.cursor.partition("-")[0] for entry in await recorded(front.world)]
+    assert await said_since(front, "") == await said_since(front, "0") == await said_since(front, times[0]) == ["x", "y"]
+    assert await said_since(front, times[1]) == ["y"]
+    assert await said_since(front, "9" * 15) == []
+
+
+async def said_since(front: Front, since: str) -> list[str]:
+    """Return what the agents said of their tasks, of the records since a time."""
+    return [event["said"] for event in (await front.get(f"/v1/audit/events?since={since}")).json()["events"]]
+
+
+@pytest.mark.parametrize(
+    "since",
+    [
+        "x",
+        "-1",
+        "1.5",
+        "1e3",
+        "24h",
+        "%2B1",
+        "%201",
+        "1%0A",
+        "1_000",
+        "0x1",
+        "null",
+        "2027-01-04T10:00Z",
+        pytest.param("%D9%A1", id="a digit of another alphabet"),
+        pytest.param("9" * 16, id="a time larger than any"),
+        pytest.param("9" * 5000, id="a time longer than Python reads"),
+    ],
+)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_time_that_is_none_is_refused(shared: Front, since: str) -> None:
+    """By itself, and where a cursor says already where to begin."""
+    problem = (400, "invalid_request", "")
+    assert problem_of(await shared.get(f"/v1/audit/events?since={since}")) == problem
+    assert problem_of(await shared.get(f"/v1/audit/events?cursor=1-1.0&since={since}")) == problem
+
+
 @pytest.mark.parametrize(
     ("caller", "status"), [("admin", 200), ("watcher", 200), ("olga", 403), ("bot", 403), ("crm", 403), (None, 401)]
 )

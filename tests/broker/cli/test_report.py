@@ -45,6 +45,25 @@ def test_it_says_who_can_reach_what_and_what_it_takes(folder):
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("condition", "is_exact"),
+    [
+        ('context.user.id == "corp:jane"', True),
+        ('context.user.id like "corp:*"', False),
+        ("context.user.groups.contains(context.user.id)", False),
+        ('context.user == {id: "corp:jane", groups: ["support"]}', False),
+    ],
+)
+def test_a_report_that_cannot_be_exact_says_so(folder, condition, is_exact):
+    """In the JSON and beside the table."""
+    text = f'@id("own") forbid (principal is Agent, action, resource is Record) when {{ context has user && {condition} }};'
+    (folder / "policies" / "own.cedar").write_text(text)
+    assert [row["exact"] for row in reach(folder, "--json").document["reach"]] == [is_exact]
+    done = reach(folder)
+    assert done.code == 0
+    assert ("may need something else" in done.err) is not is_exact
+
+
 def test_agents_that_get_nothing_today_are_named(folder):
     done = reach(folder)
     assert "half-bot is declared, and gets nothing" in done.err

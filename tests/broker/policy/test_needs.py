@@ -29,6 +29,8 @@ DOMAINS: dict[str, frozenset[Hashable]] = {
         ("tainted", {False}, "an untainted tree"),
         ("label:financial,pii", {False}, "a tree that has not read financial or pii"),
         ("group:support", {True}, "a user in support"),
+        (f"group:{OTHER}", {True}, "a user in another group"),
+        (f"group:{OTHER}", {False}, "a user in no other group"),
         ("reduction:read-only", {False}, "no reduction to read-only"),
         ("hour", set(range(6, 18)), "every day, 06:00 to 18:00 UTC"),
         ("weekday", {6, 7}, "Saturday to Sunday"),

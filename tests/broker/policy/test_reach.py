@@ -6,10 +6,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from broker import policy as policies
+from broker.policy import needs
 from broker.policy.dimensions import OTHER, OTHER_SEGMENT
 from broker.policy.reach import Reach, Reached
 from broker.policy.trials import Trial, Trials
@@ -72,6 +74,8 @@ CONDITIONS: dict[str, tuple[str, ...]] = {
     'context has user && context.user.groups.contains("support")': ("user", "groups"),
     'context has user && ["support", "sales"].containsAny(context.user.groups)': ("user", "groups"),
     "context has user && context.user.groups.contains(context.task.purpose_class)": ("user", "groups"),
+    'context has user && context.user.groups == ["support"]': ("user", "groups"),
+    'context has user && ["support", "sales"].containsAll(context.user.groups)': ("user", "groups"),
     'context.reductions.contains("read-only")': ("reductions",),
     'context.fields.contains("subject")': (),
     'context.data_classes.contains("pii")': (),
@@ -236,8 +240,109 @@ def value_of(name: str, context: Mapping[str, Any], row: Reached) -> Any:
     kind, _, what = name.partition(":")
     if kind == "label":
         return not set(what.split(",")).isdisjoint(context["labels"])
+    if name == f"group:{OTHER}":
+        return any(f"group:{group}" not in row.domains for group in context["groups"])
     if kind in ("group", "reduction"):
         return what in context[f"{kind}s"]
     if kind == "user":
         return context["user"] if context["user"] in row.domains["user"] else OTHER
     return {"identity": (context["source"], "prod"), "recent_refusals": context["refusals"], **context}[kind]
+
+
+SMALL = """
+[services.crm]
+audience    = "https://crm.test"
+environment = "prod"
+owner       = "crm-team@example.com"
+
+[services.crm.resources.ticket.actions]
+read = { level = "read" }
+
+[tasks.all]
+purpose      = "Everything"
+max_duration = 900
+scopes       = ["crm:ticket/*#read"]
+
+[agents.bot]
+owner       = "jane@example.com"
+purpose     = "Drafting"
+environment = "prod"
+workloads   = [{ spiffe = "spiffe://prod/bot" }]
+tasks       = ["all"]
+ends        = 2099-06-30
+"""
+
+
+@pytest.mark.parametrize(
+    ("condition", "is_exact"),
+    [
+        ('context.user.id == "corp:jane"', True),
+        ('context.user.groups.contains("support")', True),
+        ('principal.owner like "*@example.com"', True),
+        ('context.user.id like "corp:*"', False),
+        ("context.user.groups.contains(context.user.id)", False),
+        ('context.user == {id: "corp:jane", groups: ["support"]}', False),
+        ('[{id: "corp:jane", groups: ["support"]}].contains(context.user)', False),
+    ],
+)
+@pytest.mark.parametrize("effect", ["permit", "forbid"])
+def test_what_cannot_be_counted_is_not_told_as_exact(tmp_path: Path, effect: str, condition: str, is_exact: bool) -> None:
+    """Unknown means no: nobody is to take it for certain that a name that is not told is given nothing."""
+    permit = '@id("all") permit (principal is Agent, action, resource is Record);'
+    text = f'@id("some") {effect} (principal is Agent, action, resource is Record) when {{ context has user && {condition} }};'
+    assert {row.is_exact for row in Reach(trials_of(tmp_path, SMALL, permit, text)).rows()} == {is_exact}
+
+
+def test_groups_that_no_policy_names_are_one_more_that_a_user_can_be_in(tmp_path: Path) -> None:
+    condition = 'context has user && context.user.groups == ["support"]'
+    text = f'@id("some") permit (principal is Agent, action, resource is Record) when {{ {condition} }};'
+    (row,) = Reach(trials_of(tmp_path, SMALL, text)).rows()
+    assert [needs.said(way, row.domains)[:2] for way in row.ways] == [("a user in no other group", "a user in support")]
+
+
+def reached(folder: Path, *conditions: str) -> bool:
+    """Tell whether anything can be reached by policies that permit under these conditions."""
+    texts = (f'@id("p{n}") permit (principal is Agent, action, resource is Record) when {{ {condition} }};'
+             for n, condition in enumerate(conditions))  # fmt: skip
+    (row,) = Reach(trials_of(folder, SMALL, *texts)).rows()
+    return bool(row.ways)
+
+
+def test_where_a_policy_errs_nothing_is_reached_whatever_others_permit(tmp_path: Path) -> None:
+    """Policy error means no (`DESIGN.md` I5)."""
+    assert reached(tmp_path, "true")
+    assert not reached(tmp_path, "true", "context.ttl * 9223372036854775807 > 0")
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        'context.identity_source == "x509-svid" && context.proof == "none"',
+        'context has user && context.user.id == "" && context.user.groups.contains("support")',
+        "context.task.depth > 3",
+        "context.ttl > 300",
+        "context.task.age > 900",
+        'context.identity_source == "oidc"',
+        'resource == Record::"crm:note/1"',
+    ],
+)
+def test_what_cannot_be_is_not_reached(tmp_path: Path, condition: str) -> None:
+    assert not reached(tmp_path, condition)
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        'context.identity_source == "x509-svid" && context.proof == "mtls"',
+        'context has user && context.user.id == "corp:jane" && context.user.groups.contains("support")',
+        "context.task.depth == 3",
+        "context.ttl >= 300",
+        "context.task.age == 900",
+        "context.hour == 23 && context.weekday == 7",
+        "context.recent_refusals == 100",
+        'resource == Record::"crm:ticket/1"',
+    ],
+)
+def test_what_can_be_just_so_is_reached(tmp_path: Path, condition: str) -> None:
+    """At the end of every scale."""
+    assert reached(tmp_path, condition)

@@ -62,6 +62,17 @@ async def test_what_one_task_reads_all_of_its_tree_have_read(world: World) -> No
     for task in (root, *children):
         assert await known(world, task) == exposure("pii", tainted=True)
     assert await known(world, await world.declare()) == Exposure()
+    assert [entry.record.task for entry in await recorded(world) if entry.record.kind == "task.exposed"] == [root.id]
+
+
+async def test_what_is_known_is_not_committed_again(world: World) -> None:
+    """So that a configuration which is not in force yet keeps nobody from reading on."""
+    task = await world.declare()
+    await expose(world, task, exposure("pii", tainted=True))
+    world.follow()
+    whose = Told((CRM,), "evt_of_an_earlier_one")
+    for gained in (exposure("pii"), exposure(tainted=True)):
+        await world.broker.exposures.expose(task, gained, picture_of(world), scope=SCOPE, told=whose)
 
 
 async def test_it_is_told_by_an_event_for_each_thing_that_is_new(world: World) -> None:
@@ -82,10 +93,12 @@ async def test_those_audiences_hear_of_it_that_are_named(world: World) -> None:
 
 
 async def test_what_was_recorded_in_an_epoch_is_known_in_the_next_one(world: World) -> None:
-    task = await world.declare()
-    await expose(world, task, exposure("pii"))
+    root = await world.declare()
+    child, other = [await world.declare(parent=root.id) for _ in range(2)]
+    await expose(world, child, exposure("pii"))
     later = msgspec.structs.replace(picture_of(world), epoch="7ZZZZZZZZZZZZZZZZZZZZZZZZZ")
-    assert await another(world).of(task, later, CLASSES) == exposure("pii")
+    for task in (root, child, other):
+        assert await another(world).of(task, later, CLASSES) == exposure("pii")
 
 
 async def test_it_is_noted_before_it_is_committed(world: World, monkeypatch) -> None:
@@ -119,6 +132,20 @@ async def test_how_many_trees_are_remembered_is_bounded(world: World, monkeypatc
     world.follow()
     for _ in range(2):
         assert [await known(world, task) == exposure("pii") for task in tasks] == [True, False, False, False]
+
+
+async def test_of_trees_that_are_remembered_the_store_is_not_asked_and_the_oldest_is_forgotten(
+    world: World, monkeypatch
+) -> None:
+    monkeypatch.setattr(exposures, "MAX_REMEMBERED", 2)
+    oldest, *latest = [await world.declare() for _ in range(3)]
+    for task in (oldest, *latest):
+        await known(world, task)
+    for task in (oldest, *latest):
+        world.backend.client.delete(key(task_shard(task.id), "task", task.id))
+    assert [await known(world, task) for task in latest] == [Exposure()] * 2
+    with pytest.raises(InvalidGrant):
+        await known(world, oldest)
 
 
 async def test_another_configuration_than_the_one_that_said_who_hears_of_it_commits_nothing(world: World) -> None:
