@@ -233,6 +233,14 @@ async def test_a_policy_that_names_a_record_ends_all_that_could_be_it(world: Wor
     assert not is_ended(world, again)
 
 
+async def test_a_record_of_another_type_is_not_one_that_it_could_be(world: World) -> None:
+    """TRAPS 16: a prefix without a boundary."""
+    issued = await world.issue(TICKET)
+    add_policy(world, '@id("x") forbid (principal is Agent, action, resource == Record::"crm:ticketing/4711");')
+    await decided_again(world)
+    assert not is_ended(world, issued)
+
+
 @pytest.mark.parametrize(("user", "expected"), [(UNNAMED, "revoked"), ("", "live"), ("corp:jane", "live")])
 async def test_a_policy_that_names_a_user_ends_what_does_not_say_whose_it_is(world: World, user: str, expected: str) -> None:
     lease = await held(world, user=user)

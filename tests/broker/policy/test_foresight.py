@@ -81,6 +81,11 @@ PII_READ = Exposure(labels=frozenset({"pii"}))
         (forbid(f"{TAINTED} && {PII}"), {}, (True, ("financial", "pii"))),
         (forbid(f"{TAINTED} && {PII}"), {"exposure": PII_READ}, (True, ())),
         (forbid(TAINTED, "one") + forbid(f"{PII} && {FINANCIAL}", "two"), {}, (True, ("financial", "pii"))),
+        (
+            forbid(f"!{TAINTED}", "one") + forbid(f"{PII} && {FINANCIAL}", "two"),
+            {"exposure": Exposure(tainted=True)},
+            (False, ("financial", "pii")),
+        ),
         (forbid(PII, "one") + forbid(f"{TAINTED} && {FINANCIAL}", "two"), {}, (True, ("financial", "pii"))),
     ],
     ids=[
@@ -95,6 +100,7 @@ PII_READ = Exposure(labels=frozenset({"pii"}))
         "taint and a class together",
         "taint, of a class read before",
         "taint, and two classes together",
+        "two classes together, of a tree that is tainted already",
         "a class, and taint with another",
     ],
 )
