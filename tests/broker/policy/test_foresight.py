@@ -86,6 +86,7 @@ PII_READ = Exposure(labels=frozenset({"pii"}))
             {"exposure": Exposure(tainted=True)},
             (False, ("financial", "pii")),
         ),
+        (forbid(f"{TAINTED} && {FINANCIAL}"), {"exposure": PII_READ}, (True, ("financial",))),
         (forbid(PII, "one") + forbid(f"{TAINTED} && {FINANCIAL}", "two"), {}, (True, ("financial", "pii"))),
     ],
     ids=[
@@ -101,6 +102,7 @@ PII_READ = Exposure(labels=frozenset({"pii"}))
         "taint, of a class read before",
         "taint, and two classes together",
         "two classes together, of a tree that is tainted already",
+        "taint and a class together, of a tree that has read another",
         "a class, and taint with another",
     ],
 )

@@ -362,3 +362,14 @@ def test_what_cannot_be_is_not_reached(tmp_path: Path, condition: str) -> None:
 def test_what_can_be_just_so_is_reached(tmp_path: Path, condition: str) -> None:
     """At the end of every scale."""
     assert reached(tmp_path, condition)
+
+
+def test_each_record_that_a_head_names_is_reached(tmp_path: Path) -> None:
+    text = '@id("rID") permit (principal is Agent, action, resource == Record::"crm:ticket/ID");'
+    (row,) = Reach(trials_of(tmp_path, SMALL, text.replace("ID", "1"), text.replace("ID", "9"))).rows()
+    assert [needs.said(way, row.domains) for way in row.ways] == [("only crm:ticket/1 or crm:ticket/9",)]
+
+
+def test_a_policy_about_whatever_there_is_is_about_records_too(tmp_path: Path) -> None:
+    (row,) = Reach(trials_of(tmp_path, SMALL, '@id("all") permit (principal, action, resource);')).rows()
+    assert row.ways == ({},)
