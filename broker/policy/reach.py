@@ -56,11 +56,11 @@ class Reach:
         self._registry = trials.registry
         self._folder = trials.folder
         self._max_ttl = trials.max_ttl
-        texts = each(trials.folder)
+        # What is in shadow mode, or about something else, has no say in it.
+        shadow, policies = trials.folder.shadow, each(trials.folder)
+        texts = {id: text for id, text in policies.items() if id not in shadow and _can_be_of_token(text)}
         self._texts = tuple(texts.values())
-        self._singles = [
-            self._single(id, text) for id, text in texts.items() if id not in trials.folder.shadow and _can_be_of_token(text)
-        ]
+        self._singles = [self._single(id, text) for id, text in texts.items()]
 
     def rows(self, *, agent: str | None = None) -> Iterator[Reached]:
         """Yield what each agent, or one, can reach; nothing for agents that are only declared."""

@@ -100,6 +100,17 @@ async def held(world: World, **facts: Any) -> NewLease:
             [('{ level = "read",    max_ttl = 300 }', '{ level = "read", max_ttl = 300, max_staleness = 5 }')],
             id="news have to be younger",
         ),
+        pytest.param(
+            [('{ level = "read",    max_ttl = 300 }', '{ level = "read", max_ttl = 300, max_uses = 3 }')], id="for three uses"
+        ),
+        pytest.param(
+            [
+                ("[services.crm.resources.ticket.actions]\nread ", "[services.crm.resources.ticket.actions]\nshow "),
+                ("crm:ticket/*#read", "crm:ticket/*#show"),
+                ("crm:ticket/**#read", "crm:ticket/**#show"),
+            ],
+            id="the action is gone",
+        ),
         pytest.param([("https://crm.test", "https://crm2.test")], id="another audience"),
         pytest.param([("subject", "title")], id="the field is gone"),
         pytest.param(
@@ -150,6 +161,13 @@ async def test_what_is_still_given_stays(world: World, changes: list[tuple[str, 
     await decided_again(world)
     assert not is_ended(world, issued)
     assert class_events(world) == await records(world) == []
+
+
+async def test_what_is_not_written_by_outsiders_any_more_stays(world: World) -> None:
+    issued = await world.issue("crm:message/1#read[text]")
+    rewrite(world, ("untrusted    = true", "untrusted    = false"))
+    await decided_again(world)
+    assert not is_ended(world, issued)
 
 
 async def test_a_policy_ends_each_class_that_fails_by_one_event_and_one_record(world: World) -> None:
@@ -231,6 +249,14 @@ async def test_a_policy_that_names_a_record_ends_all_that_could_be_it(world: Wor
     add_policy(world, named.replace("4711", "4712"))
     await decided_again(world)
     assert not is_ended(world, again)
+
+
+async def test_a_record_of_another_type_is_not_one_that_it_could_be(world: World) -> None:
+    """TRAPS 16: a prefix without a boundary."""
+    issued = await world.issue(TICKET)
+    add_policy(world, '@id("x") forbid (principal is Agent, action, resource == Record::"crm:ticketing/4711");')
+    await decided_again(world)
+    assert not is_ended(world, issued)
 
 
 @pytest.mark.parametrize(("user", "expected"), [(UNNAMED, "revoked"), ("", "live"), ("corp:jane", "live")])

@@ -1,11 +1,8 @@
 """A token and a proof are stolen from an agent; the broker, the service and all that is sent are real."""
 
-import json
-import threading
 from collections.abc import AsyncIterator, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import httpx2
 import pytest
@@ -13,76 +10,24 @@ import pytest_asyncio
 
 from broker.client import Agent, Token
 from broker.client.agent import identity_file
-from scopes import VerificationError, Verifier, challenge, presented
 from scopes import proof as proofs
 from scopes.clock import SystemClock
 from scopes.keys import SigningKey
 from tests.broker.cli.served import Served
+from tests.flows.protected import Protected
 
 AUDIENCE = "https://crm.example.com"
 SCOPE = "crm:ticket/4711#read[subject]"
 TICKET = {"subject": "Cannot sign in", "email": "customer@example.com"}
 
 
-class Service:
-    """A service of one process that embeds the verifier, on loopback; any method shows a ticket."""
-
-    def __init__(self, issuer: str) -> None:
-        self.verifier = Verifier(issuer, AUDIENCE)
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), _handler_of(self))
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-        self._thread.start()
-        self.verifier.wait_until_ready(30)
-
-    def close(self) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(30)
-        self.verifier.close()
-
-    def answer(self, method: str, path: str, fields: list[tuple[str, str]]) -> tuple[int, dict[str, str], dict[str, Any]]:
-        """Return status, header fields and body."""
-        try:
-            token, proof = presented(fields)
-            request = {"method": method, "url": self.url + path}
-            resource = f"crm:ticket/{path.rpartition('/')[2]}"
-            grant = self.verifier.verify(token, action="read", resource=resource, proof=proof, **request)
-        except VerificationError as refusal:
-            return refusal.status, challenge(refusal), {"error": refusal.code}
-        return 200, {}, grant.project(TICKET)
-
-
-def _handler_of(service: Service) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            status, fields, body = service.answer(self.command, self.path, self.headers.items())
-            self.send_response(status)
-            for field in fields.items():
-                self.send_header(*field)
-            self.end_headers()
-            self.wfile.write(json.dumps(body).encode())
-
-        def do_DELETE(self) -> None:
-            self.do_GET()
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    return Handler
-
-
 class Theft(NamedTuple):
     """What a thief has: a token, a proof that was used with it, and a key of their own."""
 
-    service: str
+    url: str
     token: Token
     proof: str
     key: SigningKey
-
-    @property
-    def url(self) -> str:
-        return f"{self.service}/tickets/4711"
 
     def by_own_key(self) -> str:
         now = SystemClock().now().wall
@@ -99,8 +44,8 @@ def served(tmp_path: Path) -> Iterator[Served]:
 
 
 @pytest.fixture
-def service(served: Served) -> Iterator[Service]:
-    made = Service(served.url)
+def service(served: Served) -> Iterator[Protected]:
+    made = Protected("crm", served.url, AUDIENCE, {"crm:ticket/4711": TICKET})
     yield made
     made.close()
 
@@ -137,21 +82,21 @@ def used_as(theft: Theft, method: str, url: str, **fields: str) -> tuple[int, st
     return response.status_code, response.json().get("error", "")
 
 
-async def test_a_stolen_token_is_refused_each_time_with_the_right_code(agent: Agent, service: Service) -> None:
+async def test_a_stolen_token_is_refused_each_time_with_the_right_code(agent: Agent, service: Protected) -> None:
     """From another key, with another method, at another URL, with another token, replayed, and as a bearer token."""
     async with agent.task("summarise-ticket") as task:
-        url = f"{service.url}/tickets/4711"
+        url, another = service.url_of(SCOPE), service.url_of("crm:ticket/12#read")
         shown = await task.request("GET", url, scope=SCOPE)
         assert (shown.status_code, shown.json()) == (200, {"subject": "Cannot sign in"})
         token, other = await task.token(SCOPE), await task.token("crm:ticket/12#read[subject]")
-        theft = Theft(service.url, token, shown.request.headers["dpop"], SigningKey.generate())
+        theft = Theft(url, token, shown.request.headers["dpop"], SigningKey.generate())
         dpop, wrong = f"DPoP {token.text}", (401, "invalid_dpop_proof")
         assert used_as(theft, "GET", url, Authorization=f"Bearer {token.text}") == (401, "proof_required")
         assert used_as(theft, "GET", url, Authorization=f"Bearer {token.text}", DPoP=theft.proof) == (401, "proof_required")
         assert used_as(theft, "GET", url, Authorization=dpop) == wrong
         assert used_as(theft, "GET", url, Authorization=dpop, DPoP=theft.by_own_key()) == wrong
         assert used_as(theft, "DELETE", url, Authorization=dpop, DPoP=fresh(agent, theft)) == wrong
-        assert used_as(theft, "GET", f"{service.url}/tickets/12", Authorization=dpop, DPoP=fresh(agent, theft)) == wrong
+        assert used_as(theft, "GET", another, Authorization=dpop, DPoP=fresh(agent, theft)) == wrong
         assert used_as(theft, "GET", url, Authorization=f"DPoP {other.text}", DPoP=fresh(agent, theft)) == wrong
         assert used_as(theft, "GET", url, Authorization=dpop, DPoP=theft.proof) == wrong
         assert used_as(theft, "GET", url, Authorization=dpop, DPoP=fresh(agent, theft)) == (200, "")

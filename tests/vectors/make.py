@@ -90,6 +90,7 @@ EVENTS = [
     ("lease", "lse_ended"),
     ("task", "tsk_ended"),
     ("taint", "tsk_tainted"),
+    ("taint", "tsk_read pii"),
     ("agent", "ended-bot"),
     ("agent", "reduced-bot"),
     ("agent", "unapproved-bot"),
@@ -142,6 +143,34 @@ def spared(make: Makers) -> None:
     )
     reduced = make.token(client_id="reduced-bot", lease={"position": 1002})
     make.grants("reduced to reading", "And reads.", reduced, **(known | {"agent": "reduced-bot"}), fields=fields)
+    for name, why, lease in [
+        ("does not end with taint", "It would have been given all the same.", {"path": ["tsk_tainted"]}),
+        ("says that it ends with taint", "Another tree is tainted.", {"ends_on_taint": True}),
+        ("ends with no class of data", "It would have been given all the same.", {"path": ["tsk_read"]}),
+        (
+            "ends with another class of data",
+            "Its tree has not read that.",
+            {"path": ["tsk_read"], "ends_on_labels": ["health"]},
+        ),
+        ("ends with taint alone", "Its tree has read data and is not tainted.", {"path": ["tsk_read"], "ends_on_taint": True}),
+        ("a tree that read another class", "", {"path": ["tsk_tainted"], "ends_on_labels": ["pii"]}),
+        ("says what it ends with", "Nothing of it has happened.", {"ends_on_taint": True, "ends_on_labels": ["health", "pii"]}),
+    ]:
+        task = lease.get("path", ["tsk_01"])[0]
+        token = make.token(txn=task, lease={"position": 1002, **lease})
+        make.grants(name, why, token, **(known | {"task": task}), fields=fields)
+    handed = make.token(
+        lease={"position": 1002, "ends_with": ["lease lse_02", "class class-02", "instance spiffe://x.test/bot"]}
+    )
+    make.grants("ends with what it was delegated from", "None of that has ended.", handed, **known, fields=fields)
+    read = make.token(txn="tsk_read", lease={"path": ["tsk_read"], "ends_on_labels": ["pii"]})
+    make.grants(
+        "decided after its tree read the data",
+        "An event ends what was decided before it.",
+        read,
+        **(known | {"task": "tsk_read"}),
+        fields=fields,
+    )
     later = make.token(client_id="ended-bot")
     make.grants(
         "decided after the event",
@@ -306,6 +335,15 @@ def unknown(make: Makers) -> None:
         "an unknown claim": {"admin": True},
         "an unknown constraint": {"lease": {"only_from": "10.0.0.0/8"}},
         "an unknown level": {"lease": {"level": "admin"}},
+        "a text as the classes that end it": {"lease": {"ends_on_labels": "pii"}},
+        "a number as a class that ends it": {"lease": {"ends_on_labels": [1]}},
+        "nothing as the classes that end it": {"lease": {"ends_on_labels": None}},
+        "a number as whether taint ends it": {"lease": {"ends_on_taint": 1}},
+        "what it ends with, misspelt": {"lease": {"ends_on_label": ["pii"]}},
+        "a text as what else ends it": {"lease": {"ends_with": "lease lse_01"}},
+        "something without a kind as what else ends it": {"lease": {"ends_with": ["lse_01"]}},
+        "nothing as what else ends it": {"lease": {"ends_with": [""]}},
+        "more that ends it than can be checked": {"lease": {"ends_with": [f"lease lse_{number}" for number in range(100)]}},
         "an unknown confirmation": {"cnf": {"jwk": {}}},
         "two confirmations": {"cnf": {"jkt": "a", "x5t#S256": "b"}},
         "an empty confirmation": {"cnf": {}},
@@ -349,6 +387,14 @@ HIT: dict[str, dict[str, Any]] = {
     "task, the root": {"txn": "tsk_ended", "lease": {"path": ["tsk_ended"]}},
     "task, one above": {"lease": {"path": ["tsk_01", "tsk_ended", "tsk_03"]}},
     "taint": {"txn": "tsk_tainted", "lease": {"path": ["tsk_tainted"], "ends_on_taint": True}},
+    "a class of data": {"txn": "tsk_read", "lease": {"path": ["tsk_read"], "ends_on_labels": ["pii"]}},
+    "one of several classes of data": {"txn": "tsk_read", "lease": {"path": ["tsk_read"], "ends_on_labels": ["health", "pii"]}},
+    "a class of data, read above": {
+        "txn": "tsk_read",
+        "lease": {"path": ["tsk_read", "tsk_02"], "ends_on_labels": ["pii"]},
+    },
+    "the lease it was delegated from": {"lease": {"ends_with": ["lease lse_ended"]}},
+    "the last of what it was delegated from": {"lease": {"ends_with": ["lease lse_02", "class class-ended"]}},
     "agent": {"client_id": "ended-bot"},
     "agent, above reading": {"client_id": "reduced-bot", "lease": {"level": "draft"}},
     "agent, unapproved": {"client_id": "unapproved-bot"},

@@ -81,6 +81,12 @@ PII_READ = Exposure(labels=frozenset({"pii"}))
         (forbid(f"{TAINTED} && {PII}"), {}, (True, ("financial", "pii"))),
         (forbid(f"{TAINTED} && {PII}"), {"exposure": PII_READ}, (True, ())),
         (forbid(TAINTED, "one") + forbid(f"{PII} && {FINANCIAL}", "two"), {}, (True, ("financial", "pii"))),
+        (
+            forbid(f"!{TAINTED}", "one") + forbid(f"{PII} && {FINANCIAL}", "two"),
+            {"exposure": Exposure(tainted=True)},
+            (False, ("financial", "pii")),
+        ),
+        (forbid(f"{TAINTED} && {FINANCIAL}"), {"exposure": PII_READ}, (True, ("financial",))),
         (forbid(PII, "one") + forbid(f"{TAINTED} && {FINANCIAL}", "two"), {}, (True, ("financial", "pii"))),
     ],
     ids=[
@@ -95,6 +101,8 @@ PII_READ = Exposure(labels=frozenset({"pii"}))
         "taint and a class together",
         "taint, of a class read before",
         "taint, and two classes together",
+        "two classes together, of a tree that is tainted already",
+        "taint and a class together, of a tree that has read another",
         "a class, and taint with another",
     ],
 )

@@ -314,6 +314,22 @@ def test_where_a_policy_errs_nothing_is_reached_whatever_others_permit(tmp_path:
     assert not reached(tmp_path, "true", "context.ttl * 9223372036854775807 > 0")
 
 
+@pytest.mark.parametrize(("effect", "is_reached"), [("permit", False), ("forbid", True)])
+def test_a_policy_in_shadow_mode_has_no_say(tmp_path: Path, effect: str, is_reached: bool) -> None:
+    """Neither in what is given, nor in how exactly that is known."""
+    condition = 'context has user && (context.user.id like "corp:*" || true) || !(context has user)'
+    text = f'@shadow @id("tried") {effect} (principal is Agent, action, resource is Record) when {{ {condition} }};'
+    obeyed = '@id("all") permit (principal is Agent, action, resource is Record);' if is_reached else ""
+    (row,) = Reach(trials_of(tmp_path, SMALL, obeyed, text)).rows()
+    assert (bool(row.ways), row.is_exact) == (is_reached, True)
+
+
+def test_a_policy_about_something_else_has_no_say(tmp_path: Path) -> None:
+    operation = '@id("watch") permit (principal is Operator, action == Action::"watch", resource is Fleet);'
+    (row,) = Reach(trials_of(tmp_path, SMALL, operation)).rows()
+    assert (row.ways, row.is_exact) == ((), True)
+
+
 @pytest.mark.parametrize(
     "condition",
     [
@@ -346,3 +362,14 @@ def test_what_cannot_be_is_not_reached(tmp_path: Path, condition: str) -> None:
 def test_what_can_be_just_so_is_reached(tmp_path: Path, condition: str) -> None:
     """At the end of every scale."""
     assert reached(tmp_path, condition)
+
+
+def test_each_record_that_a_head_names_is_reached(tmp_path: Path) -> None:
+    text = '@id("rID") permit (principal is Agent, action, resource == Record::"crm:ticket/ID");'
+    (row,) = Reach(trials_of(tmp_path, SMALL, text.replace("ID", "1"), text.replace("ID", "9"))).rows()
+    assert [needs.said(way, row.domains) for way in row.ways] == [("only crm:ticket/1 or crm:ticket/9",)]
+
+
+def test_a_policy_about_whatever_there_is_is_about_records_too(tmp_path: Path) -> None:
+    (row,) = Reach(trials_of(tmp_path, SMALL, '@id("all") permit (principal, action, resource);')).rows()
+    assert row.ways == ({},)
