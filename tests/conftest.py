@@ -1,11 +1,17 @@
-"""What no test is about and every test would pay for: a disk that has written, texts that were parsed, coverage twice."""
+"""What no test is about and every test would pay for: a disk that has written, what was read before, coverage twice."""
 
+import functools
 import os
+import ssl
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import pytest
+import redis.utils
 from coverage import Coverage
+from httpx2._transports import default as transports
 
 from broker.policy import PolicyFolder, policies
 from broker.registry import files
@@ -14,9 +20,13 @@ from broker.registry.registry import Registry
 
 @pytest.fixture(scope="session", autouse=True)
 def quick() -> Iterator[None]:
-    """Leave it to the system when it writes to disk, for no machine loses its power here; and parse what is new only."""
+    """Leave it to the system when it writes to disk, for no machine loses its power here; read and parse what is new only."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)
+        # Each client would read every authority of this machine, which takes longer than most of what clients here do.
+        patch.setattr(transports, "create_ssl_context", _Authorities().context)
+        # Each connection would read what the installation says of its library.
+        patch.setattr(redis.utils, "get_lib_version", functools.cache(redis.utils.get_lib_version))
         patch.setattr(files, "parse", _Registries().parse)
         patch.setattr(policies, "parse", _Policies().parse)
         yield
@@ -24,9 +34,10 @@ def quick() -> Iterator[None]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Function) -> Generator[None, object, object]:
-    """Measure coverage by the rooms' own tests, and by their first run where they run again on a real Redis.
+    """Measure coverage by the rooms' own tests, and by their run on a real Redis where they run on both stores.
 
-    Measuring takes as long as the tests themselves: all the code of others that runs meanwhile is slowed down as well.
+    Measuring takes as long as the tests themselves: all the code of others that runs meanwhile is slowed down as well,
+    and fakeredis is very much of it.
     """
     measuring = Coverage.current() if not _is_measured(item) else None
     if measuring is None:
@@ -41,7 +52,22 @@ def pytest_runtest_protocol(item: pytest.Function) -> Generator[None, object, ob
 def _is_measured(item: pytest.Function) -> bool:
     room = item.path.relative_to(Path(__file__).parent).parts[0]
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
-    return room in {"scopes", "broker"} and parameters.get("backend") != "redis"
+    return room in {"scopes", "broker"} and parameters.get("backend") != "fakeredis"
+
+
+class _Authorities:
+    """Whom this machine believes is read once for each place where it is said."""
+
+    def __init__(self) -> None:
+        self._known: dict[object, ssl.SSLContext] = {}
+
+    def context(self, verify: Any = True, cert: Any = None, trust_env: bool = True) -> ssl.SSLContext:
+        if verify is not True or cert is not None:
+            return httpx2.create_ssl_context(verify, cert, trust_env)
+        said = (trust_env, os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+        if said not in self._known:
+            self._known[said] = httpx2.create_ssl_context(trust_env=trust_env)
+        return self._known[said]
 
 
 class _Registries:

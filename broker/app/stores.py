@@ -4,8 +4,6 @@ import fcntl
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-import fakeredis
-
 from broker.errors import ConfigurationError
 from broker.settings import Settings
 from broker.store import Store, SyncStore
@@ -27,6 +25,8 @@ def connect(settings: Settings) -> Stores:
     if settings.redis_url is not None:
         url, replicas = settings.redis_url, settings.replicas_required
         return Stores(Store.connect(url, replicas_required=replicas), SyncStore.connect(url, replicas_required=replicas))
+    import fakeredis  # noqa: PLC0415 - brings Lua and much else, which a broker with a Redis never needs
+
     _HELD.append(_locked(settings.path(settings.keys) / _EMBEDDED_LOCK))
     server = fakeredis.FakeServer()
     life = ulid.new(SystemClock().now().wall)

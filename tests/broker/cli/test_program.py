@@ -42,13 +42,24 @@ for name in sys.argv[1:]:
 """
 
 
+def imported_by(*names):
+    """Return what had been imported when each of the commands was known, one after the other in one process."""
+    command = [sys.executable, "-c", IMPORTS, *names]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=surroundings())
+    return [set(line.split(" ")) for line in done.stdout.splitlines()]
+
+
 def test_a_command_that_needs_no_server_imports_none():
     light = ["", *(name for name in COMMANDS if name not in SERVER_SIDE)]
-    command = [sys.executable, "-c", IMPORTS, *light]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=surroundings())
-    imported = [set(line.split(" ")) for line in done.stdout.splitlines()]
+    imported = imported_by(*light)
     assert len(imported) == len(light)
     assert [name for name, modules in zip(light, imported, strict=True) if modules & set(HEAVY)] == []
+
+
+def test_a_broker_with_a_redis_starts_without_the_embedded_store():
+    (imported,) = imported_by("serve")
+    assert "granian" in imported
+    assert not imported & {"fakeredis", "lupa"}
 
 
 def test_a_misspelled_command_is_wrong_usage_and_the_nearest_is_named():
