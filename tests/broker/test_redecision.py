@@ -107,7 +107,6 @@ async def held(world: World, **facts: Any) -> NewLease:
             [
                 ("[services.crm.resources.ticket.actions]\nread ", "[services.crm.resources.ticket.actions]\nshow "),
                 ("crm:ticket/*#read", "crm:ticket/*#show"),
-                ("crm:ticket/**#read", "crm:ticket/**#show"),
             ],
             id="the action is gone",
         ),
