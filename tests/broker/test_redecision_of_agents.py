@@ -1,11 +1,13 @@
 """After a change of the registry, what rests on a workload, an agent above or a user that it no longer knows ends (E7, C5)."""
 
+import datetime
 from pathlib import Path
 
 import pytest
 
 from broker.exchange import TokenRequest
 from broker.identity import Presented
+from broker.standing import end_of_last_day
 from broker.tasks import Declaration
 from scopes.scope import Scope
 from tests.broker import signing
@@ -13,7 +15,7 @@ from tests.broker.delegating import DELEGATES, HELPER, LAST, USERS, WHOLE, deleg
 from tests.broker.ended import is_ended, told
 from tests.broker.leases.written import decision_class, written
 from tests.broker.registry.catalogue import toml_key
-from tests.broker.world import BOT, CRM, Backend, World
+from tests.broker.world import BOT, CRM, REGISTRY, Backend, MovedClock, World
 
 SECOND = "spiffe://development.test/ns/support/sa/bot"
 ONE = f'workloads    = [{{ spiffe = "{BOT}" }}]'
@@ -104,3 +106,16 @@ async def test_a_class_that_does_not_say_whose_it_is_ends(world: World, said: di
     await decided_again(world, ("First-line", "Second-line"))
     ended = [event.value for event in told(world, CRM) if event.kind == "class"]
     assert (is_ended(world, issued), ended) == (False, [unsaid.record.decision_class])
+
+
+async def test_what_lives_until_the_end_of_its_agents_last_day_stays(tmp_path: Path, backend: Backend) -> None:
+    clock = MovedClock(backend.client)
+    tomorrow = datetime.datetime.fromtimestamp(clock.now().wall / 1000 + 86_400, tz=datetime.UTC).date()
+    world = World(tmp_path, backend, registry=REGISTRY.replace("2099-06-30", str(tomorrow)), clock=clock)
+    world.follow()
+    world.advance(end_of_last_day(world.agent()) - 20_000 - clock.now().wall)
+    issued = await world.issue()
+    await decided_again(world, ("First-line", "Second-line"))
+    assert not is_ended(world, issued)
+    await decided_again(world, (str(tomorrow), str(tomorrow - datetime.timedelta(days=1))))
+    assert is_ended(world, issued)

@@ -121,6 +121,14 @@ def test_what_an_answer_does_not_survive_is_of_the_moment_of_the_answer(tmp_path
     assert asker.policy.ends_on(decision) == (True, ())
 
 
+def test_what_one_answer_does_not_survive_is_not_said_of_another(tmp_path: Path) -> None:
+    draft = 'action == Action::"crm:ticket#draft"'
+    asker = Asker(tmp_path, PERMIT_ALL, f'@id("drafts") forbid (principal, {draft}, resource) when {{ context.task.tainted }};')
+    for _ in range(2):
+        assert asker.policy.ends_on(asker.decide()) == (False, ())
+        assert asker.policy.ends_on(asker.decide("crm:ticket/4711#draft[subject]")) == (True, ())
+
+
 @pytest.mark.parametrize(
     "condition",
     [
