@@ -39,6 +39,7 @@ class Line:
         self._confirmation = confirmation
         self._waiting: list[Waiting] = []
         self._drain: asyncio.Task[None] | None = None
+        self._is_closed = False
         self.run_id = run_id or ""
         if run_id is None:
             pool.connection_kwargs["redis_connect_func"] = self._on_connect
@@ -46,21 +47,34 @@ class Line:
     def ask(self, key: str, packed: bytes, *, writes: bool) -> asyncio.Future[Any]:
         """Return what will hold the answer, or the error in its place: of the connection, the server, or too few replicas."""
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        if self._is_closed:
+            future.set_result(_closed())
+            return future
         self._waiting.append((packed, key if writes and self._confirmation.replicas else "", future))
         if self._drain is None or self._drain.done():
             self._drain = asyncio.create_task(self._send_waiting())
         return future
 
     async def close(self) -> None:
-        """Close the connection."""
+        """Close the connection once all that was asked has been answered; nothing is asked any more from now on."""
+        self._is_closed = True
+        if self._drain is not None and not self._drain.done():
+            # Not under a question that is on its way: it would be neither answered nor known to be lost.
+            await asyncio.wait([self._drain])
         await self._pool.aclose()
 
     async def _send_waiting(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting[:_LARGEST_BATCH], self._waiting[_LARGEST_BATCH:]
-            for (_, _, future), answer in zip(batch, await self._answers(batch), strict=True):
-                if not future.done():
-                    future.set_result(answer)
+            answers: list[Any] = []
+            try:
+                answers = await self._answers(batch)
+            finally:
+                # Whatever ended it: who waits for an answer has to hear that there is none.
+                answers += [_closed()] * (len(batch) - len(answers))
+                for (_, _, future), answer in zip(batch, answers, strict=True):
+                    if not future.done():
+                        future.set_result(answer)
 
     async def _answers(self, batch: list[Waiting]) -> list[Any]:
         commands = [packed for packed, _, _ in batch]
@@ -106,3 +120,7 @@ class Line:
         await connection.on_connect()
         await connection.send_packed_command(info.LIFE_QUESTION, check_health=False)
         self.run_id = info.life(await connection.read_response())
+
+
+def _closed() -> Exception:
+    return redis.exceptions.ConnectionError("the connection to the store was closed")

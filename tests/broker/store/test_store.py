@@ -105,6 +105,26 @@ async def test_a_caller_that_gives_up_does_not_keep_others_from_their_answers(ba
     assert await patient == 2
 
 
+async def test_a_store_that_is_closed_answers_what_it_was_asked_before_and_nothing_else(redis_server: RedisServer) -> None:
+    """What was sent and not answered would be neither done nor undone, and who waits for it would wait for ever."""
+    made = Store.connect(redis_server.url)
+    asked = [asyncio.create_task(made.call("INCR", COUNTER)) for _ in range(1_000)]
+    await asyncio.sleep(0)
+    await made.close()
+    assert sorted(await asyncio.wait_for(asyncio.gather(*asked), 5)) == list(range(1, 1_001))
+    with pytest.raises(Unavailable):
+        await asyncio.wait_for(made.call("PING"), 5)
+
+
+async def test_whoever_waits_hears_of_whatever_befalls_the_connection(backend: Backend, monkeypatch, caplog) -> None:
+    shared = backend.stores.shared
+    monkeypatch.setattr(shared._servers._pool, "get_connection", None)
+    with pytest.raises(Unavailable):
+        await asyncio.wait_for(shared.call("PING"), 5)
+    monkeypatch.undo()
+    assert await shared.call("PING") in (b"PONG", True)
+
+
 async def test_a_script_the_server_does_not_have_is_loaded_and_runs_once(backend: Backend) -> None:
     """NOSCRIPT means that it did not run, so asking again is no repetition."""
     shared, follower = backend.stores
