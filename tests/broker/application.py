@@ -16,7 +16,7 @@ _BUILT: dict[object, Litestar] = {}
 
 
 def application_of(broker: Broker) -> ASGIApp:
-    """Return what answers as `broker.application()` does: one application for all of a kind, each request with its own's rooms."""
+    """Return what answers as `broker.application()` does: one application for all of a kind, each request with its rooms."""
     believed = broker.configuration.settings.trust.proxy
     if believed not in _BUILT:
         _BUILT[believed] = _built_of(broker)
