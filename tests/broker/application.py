@@ -11,24 +11,21 @@ from litestar.types import ASGIApp
 from broker.app import Broker
 
 _ROOMS: ContextVar[Mapping[str, Any]] = ContextVar("rooms")
-_built: list[Litestar] = []
+_BUILT: dict[object, Litestar] = {}
+"""Applications by what they believe of proxies, which is the application's and not a room's."""
 
 
 def application_of(broker: Broker) -> ASGIApp:
-    """Return what answers as `broker.application()` does: one application for all brokers, each request with its own's rooms.
-
-    A broker behind a proxy has an application of its own, for what it believes of proxies is the application's.
-    """
-    if broker.configuration.settings.proxies:
-        return broker.application()
-    if not _built:
-        _built.append(_built_of(broker))
-    rooms = broker._given()
+    """Return what answers as `broker.application()` does: one application for all of a kind, each request with its rooms."""
+    believed = broker.configuration.settings.trust.proxy
+    if believed not in _BUILT:
+        _BUILT[believed] = _built_of(broker)
+    built, rooms = _BUILT[believed], broker._given()
 
     async def answer(*exchange: Any) -> None:
         before = _ROOMS.set(rooms)
         try:
-            await _built[0](*exchange)
+            await built(*exchange)
         finally:
             _ROOMS.reset(before)
 

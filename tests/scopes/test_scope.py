@@ -115,6 +115,11 @@ def test_a_scope_covers_no_other_action_or_resource(other):
     assert not Scope.parse("crm:ticket/1#read[subject]").covers(Scope.parse(other))
 
 
+def test_a_narrowed_scope_says_the_fields_that_are_left_and_each_once():
+    whole = Scope.parse("crm:ticket/1#read[description,email,subject]")
+    assert str(whole.narrow(["subject", "description", "subject"])) == "crm:ticket/1#read[description,subject]"
+
+
 @pytest.mark.parametrize("fields", [[], ["email"], ["subject", "email"]])
 def test_a_scope_cannot_be_narrowed_to_nothing_or_to_more(fields):
     """A child never gets more than its parent, and empty means no."""
