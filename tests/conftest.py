@@ -18,6 +18,9 @@ from broker.registry import files
 from broker.registry.registry import Registry
 
 
+_BEGUN: set[tuple[Path, str]] = set()
+
+
 @pytest.fixture(scope="session", autouse=True)
 def quick() -> Iterator[None]:
     """Leave it to the system when it writes to disk, for no machine loses its power here; read and parse what is new only."""
@@ -37,8 +40,8 @@ def pytest_runtest_protocol(item: pytest.Function) -> Generator[None, object, ob
     """Measure coverage by the rooms' own tests, and by their run on a real Redis where they run on both stores.
 
     Measuring takes as long as the tests themselves: all the code of others that runs meanwhile is slowed down as well,
-    and fakeredis is very much of it. What is tried with a hundred examples is not measured a hundred times: those tests add
-    nothing to what the others reach.
+    and fakeredis is very much of it. What is tried with a hundred examples is not measured a hundred times, nor is a test of
+    the broker with all its cases: its floor leaves room for what the first does not reach.
     """
     measuring = Coverage.current() if not _is_measured(item) else None
     if measuring is None:
@@ -53,8 +56,17 @@ def pytest_runtest_protocol(item: pytest.Function) -> Generator[None, object, ob
 def _is_measured(item: pytest.Function) -> bool:
     room = item.path.relative_to(Path(__file__).parent).parts[0]
     parameters = item.callspec.params if hasattr(item, "callspec") else {}
-    is_property = item.get_closest_marker("hypothesis") is not None
-    return room in {"scopes", "broker"} and parameters.get("backend") != "fakeredis" and not is_property
+    if parameters.get("backend") == "fakeredis" or item.get_closest_marker("hypothesis") is not None:
+        return False
+    return room == "scopes" or (room == "broker" and _is_first(item))
+
+
+def _is_first(item: pytest.Function) -> bool:
+    """Tell whether no other case of the test has run in this process; from now on, one has."""
+    test = item.path, item.originalname
+    is_first = test not in _BEGUN
+    _BEGUN.add(test)
+    return is_first
 
 
 class _Authorities:
