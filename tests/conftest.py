@@ -17,7 +17,6 @@ from broker.policy import PolicyFolder, policies
 from broker.registry import files
 from broker.registry.registry import Registry
 
-
 _BEGUN: set[tuple[Path, str]] = set()
 
 

@@ -12,6 +12,7 @@ from broker.client.answers import AuditRecord
 from broker.policy import Seen
 from broker.policy.replay import Taken
 from scopes import ulid
+from scopes.clock import SystemClock
 
 DECIDED = ("token.issued", "token.refused")
 
@@ -33,7 +34,7 @@ DEFAULT_SINCE = "24h"
 
 def since(client: Operator, seconds: int) -> Iterator[AuditRecord]:
     """Yield decisions of the last seconds, oldest first, and show how far the reading is."""
-    for number, record in enumerate(_records(client, (times.now() - seconds) * 1000), 1):
+    for number, record in enumerate(_records(client, SystemClock().now().wall - seconds * 1000), 1):
         if number % _TOLD_EVERY == 0:
             output.progress(f"{number} records read, up to {times.clock(record.time // 1000)}")
         if record.kind in DECIDED:
