@@ -51,8 +51,10 @@ class Reader:
         self._client.close()
 
     def _stopped(self, _: Exception) -> None:
-        # Whatever it was, the next reading meets it too and says it, and follows again.
-        self._following = None
+        # Whatever it was, the next reading meets it too and says it, and follows again: at once, unless it is ended from here.
+        if self._following is not None:
+            self._following = None
+            self._on_change()
 
     def _failed(self, error: Exception) -> FetchFailed:
         return FetchFailed(f"Workload API {self._address}: {error}")
