@@ -28,6 +28,7 @@ class Reader:
             self._client = _OneDomain(self._domain, address)
         except PySpiffeError as error:
             raise self._failed(error) from None
+        self._follows = False
         self._following: Any = None
 
     def read(self) -> bytes:
@@ -37,24 +38,24 @@ class Reader:
             x509 = self._client.fetch_x509_bundles().get_bundle_for_trust_domain(self._domain)
         except PySpiffeError as error:
             raise self._failed(error) from None
-        if self._following is None:
-            self._following = self._client.stream_jwt_bundles(lambda _: self._on_change(), self._stopped)
+        if not self._follows:
+            self._follows = True
+            # It would connect again by itself, with pauses up to a minute, and tell nobody that it has lost who it asks.
+            self._following = self._client.stream_jwt_bundles(lambda _: self._on_change(), self._stopped, retry_connect=False)
         keys = [_jwt_authority(kid, key) for kid, key in (jwt.jwt_authorities if jwt is not None else {}).items()]
         keys += [_x509_authority(authority) for authority in (x509.x509_authorities if x509 is not None else ())]
         return msgspec.json.encode({"keys": sorted((key for key in keys if key is not None), key=msgspec.json.encode)})
 
     def close(self) -> None:
         """End the connection."""
-        following, self._following = self._following, None
-        if following is not None:
-            following.cancel()
+        if self._following is not None:
+            self._following.cancel()
         self._client.close()
 
     def _stopped(self, _: Exception) -> None:
-        # Whatever it was, the next reading meets it too and says it, and follows again: at once, unless it is ended from here.
-        if self._following is not None:
-            self._following = None
-            self._on_change()
+        # Whatever it was, the next reading meets it too and says it, and follows again.
+        self._follows = False
+        self._on_change()
 
     def _failed(self, error: Exception) -> FetchFailed:
         return FetchFailed(f"Workload API {self._address}: {error}")

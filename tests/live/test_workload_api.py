@@ -108,7 +108,7 @@ def test_a_key_that_was_taken_out_signs_for_nobody_within_seconds(machine: Machi
 def test_a_broker_goes_on_while_the_agent_of_its_machine_is_away(machine: Machine) -> None:
     svid = machine.api.svid(ISSUER)
     machine.api.leave()
-    eventually(lambda: "problem" in httpx2.get(f"{machine.replica.url}/readyz").json())
+    eventually(lambda: "problem" in httpx2.get(f"{machine.replica.url}/readyz").json(), within=PREPARED)
     assert said(machine, svid) == {ACCEPTED}
     machine.api.open()
 

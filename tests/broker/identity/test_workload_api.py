@@ -1,6 +1,7 @@
 """Bundles from the Workload API, over a real Unix socket (SPIFFE Workload API §5, §6)."""
 
 import importlib.util
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +14,7 @@ from broker.identity import JwtSvids, TrustDomain
 from broker.identity.bundle import UNKNOWN
 from broker.identity.refreshed import HARD_AGE
 from broker.identity.workload_api import WorkloadApi as Source
+from broker.identity.workload_api_reader import Reader
 from scopes.clock import SystemClock
 from tests.broker.identity.domains import BOT, ISSUER, PROD, PROD_NEXT, STAGE
 from tests.broker.workload_api import WorkloadApi, jwk_of
@@ -206,6 +208,32 @@ def test_a_following_that_ended_for_good_begins_anew(machine: Machine) -> None:
     machine.clock.advance(60_000)
     machine.source.wake()
     eventually(lambda: machine.api.asked >= before + 2)
+
+
+def test_a_stream_that_ends_is_told_at_once(machine: Machine) -> None:
+    """The package would connect again by itself, with pauses, and keep it to itself."""
+    told = threading.Event()
+    reader = Reader("prod", machine.api.address, on_change=told.set)
+    reader.read()
+    eventually(told.is_set, within=5)
+    told.clear()
+    machine.api.leave()
+    eventually(told.is_set, within=5)
+    reader.close()
+
+
+def test_a_stream_that_ends_while_it_begins_is_followed_again(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, began = Reader("prod", machine.api.address, on_change=lambda: None), []
+
+    def end_at_once(_: Any, stopped: Any, **__: Any) -> None:
+        began.append(stopped)
+        stopped(ConnectionError())
+
+    monkeypatch.setattr(reader._client, "stream_jwt_bundles", end_at_once)
+    for _ in range(2):
+        reader.read()
+    reader.close()
+    assert len(began) == 2
 
 
 @pytest.mark.parametrize(
