@@ -18,11 +18,7 @@ from urllib.parse import urlencode
 from broker.api.token import CLIENT_CREDENTIALS, JWT_SPIFFE
 from tests.benchmarks.figures import machine, quantile, spread
 from tests.benchmarks.spending import spent_by
-from tests.broker.gate import Gate
-from tests.broker.redis_server import RedisServer
-from tests.broker.world import ISSUER, write_files
-from tests.live.conftest import Site
-from tests.live.replica import Replica
+from tests.live.conftest import Site, alone
 
 _SCOPE = "crm:ticket/4711#read[description,subject]"
 _REGISTRY = """
@@ -158,19 +154,8 @@ async def _is_token(reader: asyncio.StreamReader) -> bool:
 def site(folder: Path, agents: int) -> Iterator[tuple[Site, list[bytes]]]:
     """Start a redis-server and a broker with one worker; give with them a request of each agent."""
     names = [f"agent-{number:05}" for number in range(agents)]
-    server, gate = RedisServer(folder / "redis"), Gate(0)
-    write_files(folder, registry=_REGISTRY + "".join(map(_AGENT.format, names)))
-    toml = (folder / "broker.toml").read_text().replace(ISSUER, f"http://127.0.0.1:{gate.port}")
-    (folder / "broker.toml").write_text(f'redis_url = "{server.url}"\n{toml}')
-    replica = Replica(folder)
-    try:
-        replica.wait_until_ready()
-        made = Site(folder, server, gate, (replica, replica))
+    with alone(folder, registry=_REGISTRY + "".join(map(_AGENT.format, names)), workers=1) as made:
         yield made, [_request(made, name) for name in names]
-    finally:
-        replica.end()
-        gate.close()
-        server.end()
 
 
 def _request(made: Site, agent: str) -> bytes:

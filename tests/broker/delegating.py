@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from broker.delegation import Subject
+from broker.errors import BrokerError
 from broker.issuer import Issued
 from broker.settings import SpiffeTrust, Trust
 from broker.trusted_issuers import UserTrust
@@ -79,3 +82,11 @@ async def delegated(world: World, parent: Issued, scope: str = PART, *, workload
 
 def claims_of(issued: Issued) -> Claims:
     return token_claims.decode(jose.read(issued.access_token, types=frozenset({TOKEN_TYPE})).unverified_payload)[0]
+
+
+async def check_refused(world: World, error: type[BrokerError], reason: str = "", **asked: Any) -> str:
+    """Ask for a token that is refused with this error, for this reason where one is given, and return what is said."""
+    with pytest.raises(error) as refused:
+        await world.issue(**asked)
+    assert refused.value.reason == reason or not reason
+    return str(refused.value)

@@ -23,6 +23,7 @@ from tests.broker.delegating import (
     PART,
     TWIN,
     WHOLE,
+    check_refused,
     claims_of,
     delegated,
     delegating_world,
@@ -45,13 +46,6 @@ async def neighbour(world: World, backend: Backend):
     connected = neighbour_of(backend)
     yield delegating_world(world.folder, connected, clock=world.clock)
     await connected.close()
-
-
-async def check_refused(world: World, error: type[BrokerError], reason: str = "", **asked) -> str:
-    with pytest.raises(error) as refused:
-        await world.issue(**asked)
-    assert refused.value.reason == reason or not reason
-    return str(refused.value)
 
 
 def test_the_agents_of_these_tests_are_kept_in_two_shards() -> None:

@@ -14,7 +14,7 @@ from broker.issuer import Issued
 from broker.tasks import Behalf, Declaration
 from scopes.claims import Actor
 from scopes.scope import Scope
-from tests.broker.delegating import HELPER, USERS, claims_of, delegating_world, of_user
+from tests.broker.delegating import HELPER, USERS, check_refused, claims_of, delegating_world, of_user
 from tests.broker.ended import is_ended, status_of
 from tests.broker.recorded import recorded
 from tests.broker.world import BOT, ISSUER, OTHER, Backend, World, neighbour_of
@@ -32,13 +32,6 @@ async def neighbour(world: World, backend: Backend):
     connected = neighbour_of(backend)
     yield delegating_world(world.folder, connected, clock=world.clock)
     await connected.close()
-
-
-async def check_refused(world: World, error: type[Exception], reason: str = "", **asked) -> str:
-    with pytest.raises(error) as refused:
-        await world.issue(**asked)
-    assert refused.value.reason == reason or not reason
-    return str(refused.value)
 
 
 async def test_the_user_is_the_subject_and_the_workload_acts(world: World) -> None:

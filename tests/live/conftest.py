@@ -52,9 +52,7 @@ class Site(NamedTuple):
 def serving(folder: Path, *, registry: str = REGISTRY, more: str = "") -> Iterator[Site]:
     """Start a site with this registry, and `more` in its settings."""
     server, gate = RedisServer(folder / "redis"), Gate(0)
-    write_files(folder, registry=registry)
-    written = (folder / "broker.toml").read_text().replace(ISSUER, f"http://127.0.0.1:{gate.port}")
-    (folder / "broker.toml").write_text(f'redis_url = "{server.url}"\n{written}{more}')
+    _write(folder, server, gate, registry=registry, more=more)
     replicas = (Replica(folder), Replica(folder, workers=2))
     try:
         for replica in replicas:
@@ -65,6 +63,27 @@ def serving(folder: Path, *, registry: str = REGISTRY, more: str = "") -> Iterat
             replica.end()
         gate.close()
         server.end()
+
+
+@contextmanager
+def alone(folder: Path, *, registry: str, workers: int) -> Iterator[Site]:
+    """Start a site whose only replica has so many workers."""
+    server, gate = RedisServer(folder / "redis"), Gate(0)
+    _write(folder, server, gate, registry=registry)
+    replica = Replica(folder, workers=workers)
+    try:
+        gate.target = replica.wait_until_ready().port
+        yield Site(folder, server, gate, (replica, replica))
+    finally:
+        replica.end()
+        gate.close()
+        server.end()
+
+
+def _write(folder: Path, server: RedisServer, gate: Gate, *, registry: str, more: str = "") -> None:
+    write_files(folder, registry=registry)
+    written = (folder / "broker.toml").read_text().replace(ISSUER, f"http://127.0.0.1:{gate.port}")
+    (folder / "broker.toml").write_text(f'redis_url = "{server.url}"\n{written}{more}')
 
 
 @pytest.fixture(scope="session")

@@ -15,11 +15,9 @@ from broker import private_key_file
 from broker.client import Operator
 from scopes.clock import SystemClock
 from tests.broker.cli.typed import Ran, run
-from tests.broker.gate import Gate
-from tests.broker.redis_server import RedisServer
-from tests.broker.world import ISSUER, REGISTRY, write_files
-from tests.live.conftest import Site
-from tests.live.replica import ROOT, Replica
+from tests.broker.world import REGISTRY
+from tests.live.conftest import Site, alone
+from tests.live.replica import ROOT
 from tests.scopes.clocks import eventually
 
 BOUND = 3_000
@@ -72,19 +70,8 @@ class Service(NamedTuple):
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    folder = tmp_path_factory.mktemp("acknowledging")
-    server, gate = RedisServer(folder / "redis"), Gate(0)
-    write_files(folder, registry=SHORT)
-    written = (folder / "broker.toml").read_text().replace(ISSUER, f"http://127.0.0.1:{gate.port}")
-    (folder / "broker.toml").write_text(f'redis_url = "{server.url}"\n{written}')
-    replica = Replica(folder, workers=2)
-    try:
-        gate.target = replica.wait_until_ready().port
-        yield Site(folder, server, gate, (replica, replica))
-    finally:
-        replica.end()
-        gate.close()
-        server.end()
+    with alone(tmp_path_factory.mktemp("acknowledging"), registry=SHORT, workers=2) as made:
+        yield made
 
 
 @pytest.fixture

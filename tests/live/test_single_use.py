@@ -18,11 +18,9 @@ from broker.client.answers import AuditRecord
 from scopes import AlreadyUsed, Grant, Revoked, Unconfirmed, VerificationError, Verifier, consumption, ulid
 from scopes.clock import SystemClock
 from tests.broker.counted import KB_WORKLOAD, ONCE, REGISTRY, THRICE, new_use
-from tests.broker.gate import Gate
-from tests.broker.redis_server import RedisServer
-from tests.broker.world import BOT, ISSUER, write_files
-from tests.live.conftest import Site
-from tests.live.replica import ROOT, Replica
+from tests.broker.world import BOT
+from tests.live.conftest import Site, alone
+from tests.live.replica import ROOT
 from tests.scopes.clocks import eventually
 
 PROCESSES = 4
@@ -33,19 +31,8 @@ UNTOLD = {"Unconfirmed", "Stale"}
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A broker of four workers, which counts the uses of some tokens."""
-    folder = tmp_path_factory.mktemp("single-use")
-    server, gate = RedisServer(folder / "redis"), Gate(0)
-    write_files(folder, registry=REGISTRY)
-    written = (folder / "broker.toml").read_text().replace(ISSUER, f"http://127.0.0.1:{gate.port}")
-    (folder / "broker.toml").write_text(f'redis_url = "{server.url}"\n{written}')
-    replica = Replica(folder, workers=4)
-    try:
-        gate.target = replica.wait_until_ready().port
-        yield Site(folder, server, gate, (replica, replica))
-    finally:
-        replica.end()
-        gate.close()
-        server.end()
+    with alone(tmp_path_factory.mktemp("single-use"), registry=REGISTRY, workers=4) as made:
+        yield made
 
 
 class Presenters:

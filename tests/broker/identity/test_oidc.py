@@ -10,6 +10,7 @@ import pytest
 
 from broker.errors import InvalidClient
 from broker.identity import OidcTokens
+from tests.broker.identity.hostile_claims import HOSTILE_TO_ALL, moments
 from tests.broker.identity.platform_tokens import (
     ACCOUNT_UID,
     CLUSTER,
@@ -40,16 +41,6 @@ async def check_refused(platforms: Platforms, token: str) -> str:
         await platforms.tokens.authenticate(token)
     assert not any(part in str(error.value) for part in token.split(".") if part)
     return str(error.value)
-
-
-def at(seconds: int) -> tuple[str, int]:
-    """Stand for a moment so many seconds from now."""
-    return ("at", seconds)
-
-
-def moments(platforms: Platforms, changes: dict[str, Any]) -> dict[str, Any]:
-    now = platforms.clock.seconds
-    return {name: now + value[1] if isinstance(value, tuple) else value for name, value in changes.items()}
 
 
 @pytest.mark.parametrize(
@@ -100,34 +91,16 @@ async def test_a_service_account_without_a_pod_has_no_instance(platforms: Platfo
 
 
 HOSTILE: dict[str, dict[str, Any]] = {
+    **HOSTILE_TO_ALL,
     "for the API server's own audience (TRAPS 10)": {"aud": [CLUSTER]},
     "for us and the API server (TRAPS 10)": {"aud": [ISSUER, CLUSTER]},
     "for us twice": {"aud": [ISSUER, ISSUER]},
     "for the token endpoint's URL (TRAPS 8)": {"aud": f"{ISSUER}/oauth/token"},
     "for the issuer with a slash": {"aud": f"{ISSUER}/"},
-    "for nobody": {"aud": []},
-    "without an audience": {"aud": None},
-    "for a number": {"aud": 5},
     "of an issuer with a slash": {"iss": f"{GITHUB}/"},
     "of an issuer in capitals": {"iss": GITHUB.upper()},
-    "of an issuer that nobody trusts": {"iss": "https://evil.test"},
-    "without an issuer": {"iss": None},
-    "expired this second": {"exp": at(0)},
-    "without an end (TRAPS 2)": {"exp": None},
-    "with a text as its end (TRAPS 2)": {"exp": "9999999999"},
-    "with a boolean as its end (TRAPS 4)": {"exp": True},
-    "with a float as its end (TRAPS 4)": {"exp": 9999999999.0},
-    "with an end beyond all time (TRAPS 2)": {"exp": 10**30},
-    "with an end in milliseconds (TRAPS 4)": {"exp": 2**40},
-    "that lives for more than a day": {"exp": at(86_401)},
-    "that ends before it begins": {"iat": at(20), "exp": at(10)},
     "before all time (TRAPS 4)": {"iat": -(10**30)},
-    "without a beginning": {"iat": None},
-    "from the future": {"iat": at(31), "exp": at(600)},
-    "not valid yet": {"nbf": at(31)},
     "valid from a boolean on (TRAPS 4)": {"nbf": True},
-    "without a subject": {"sub": None},
-    "with an empty subject": {"sub": ""},
     "with a number as its subject": {"sub": 5},
     "with a newline in its subject (TRAPS 26)": {"sub": "a\nb"},
     "with what a person signed in with (TRAPS 12)": {"nonce": "n-0S6_WzA2Mj"},
@@ -148,7 +121,7 @@ HOSTILE: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("hostile", HOSTILE)
 async def test_a_token_with_other_claims_is_refused(platforms: Platforms, name: str, hostile: str) -> None:
-    await check_refused(platforms, platforms.token(name, **moments(platforms, HOSTILE[hostile])))
+    await check_refused(platforms, platforms.token(name, **moments(platforms.clock.seconds, HOSTILE[hostile])))
 
 
 @pytest.mark.parametrize(

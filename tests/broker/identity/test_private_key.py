@@ -11,6 +11,7 @@ from broker.errors import AccessDenied, InvalidClient, UnauthorizedClient
 from broker.identity import Presented
 from broker.selector import ReductionSelector
 from tests.broker.front import Front, error_of
+from tests.broker.identity.hostile_claims import at, moments
 from tests.broker.signing import KB, LAPTOP, SPARE, assertion, signing_world
 from tests.broker.world import ADMIN, CRM, ISSUER, Backend, World, neighbour_of
 from tests.scopes.tokens import b64, compact, new_key
@@ -27,16 +28,6 @@ async def refused(world: World, text: str) -> str:
     with pytest.raises(InvalidClient) as error:
         await world.broker.identities.authenticate(Presented(text, "jwt-bearer"))
     return str(error.value)
-
-
-def at(seconds: int) -> tuple[str, int]:
-    """Stand for a moment so many seconds from now."""
-    return ("at", seconds)
-
-
-def moments(world: World, changes: dict[str, Any]) -> dict[str, Any]:
-    now = world.clock.now().wall // 1000
-    return {name: now + value[1] if isinstance(value, tuple) else value for name, value in changes.items()}
 
 
 async def test_an_assertion_proves_the_agent_and_which_of_its_keys_signed(world: World) -> None:
@@ -83,7 +74,7 @@ async def test_the_type_is_that_of_a_jwt_or_of_a_client_assertion(world: World, 
     ],
 )
 async def test_an_assertion_with_other_claims_is_refused(world: World, changes: dict[str, Any]) -> None:
-    await refused(world, assertion(world, **moments(world, changes)))
+    await refused(world, assertion(world, **moments(world.clock.now().wall // 1000, changes)))
 
 
 @pytest.mark.parametrize(

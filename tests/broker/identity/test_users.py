@@ -11,6 +11,7 @@ import pytest
 from broker.errors import InvalidRequest
 from broker.identity import JwksFile, TrustedUsers, User, Users
 from tests.broker.clocks import StillClock
+from tests.broker.identity.hostile_claims import HOSTILE_TO_ALL, moments
 from tests.broker.identity.platform_tokens import (
     GITHUB_CLAIMS,
     GITLAB_CLAIMS,
@@ -18,7 +19,6 @@ from tests.broker.identity.platform_tokens import (
     Platforms,
     jwks_file,
 )
-from tests.broker.identity.test_oidc import at, moments
 from tests.broker.identity.user_tokens import AUDIENCE, IDP, KEY, PORTAL, People, user_claims, user_token
 from tests.scopes.tokens import b64, compact, new_key
 
@@ -63,32 +63,14 @@ def test_who_may_act_is_read_where_the_token_says_it(people: People) -> None:
 
 
 HOSTILE: dict[str, dict[str, Any]] = {
+    **HOSTILE_TO_ALL,
     "for the client alone, as an id token is (TRAPS 13)": {"aud": PORTAL},
     "for us and the client (TRAPS 13)": {"aud": [AUDIENCE, PORTAL]},
     "for us twice": {"aud": [AUDIENCE, AUDIENCE]},
     "for our token endpoint (TRAPS 8)": {"aud": f"{AUDIENCE}/oauth/token"},
     "for us with a slash": {"aud": f"{AUDIENCE}/"},
-    "for nobody": {"aud": []},
-    "without an audience": {"aud": None},
-    "for a number": {"aud": 5},
     "of an issuer with a slash": {"iss": f"{IDP}/"},
     "of an issuer in capitals": {"iss": IDP.upper()},
-    "of an issuer that nobody trusts": {"iss": "https://evil.test"},
-    "without an issuer": {"iss": None},
-    "expired this second": {"exp": at(0)},
-    "without an end (TRAPS 2)": {"exp": None},
-    "with a text as its end (TRAPS 2)": {"exp": "9999999999"},
-    "with a boolean as its end (TRAPS 4)": {"exp": True},
-    "with a float as its end (TRAPS 4)": {"exp": 9999999999.0},
-    "with an end beyond all time (TRAPS 2)": {"exp": 10**30},
-    "with an end in milliseconds (TRAPS 4)": {"exp": 2**40},
-    "that lives for more than a day": {"exp": at(86_401)},
-    "that ends before it begins": {"iat": at(20), "exp": at(10)},
-    "without a beginning": {"iat": None},
-    "from the future": {"iat": at(31), "exp": at(600)},
-    "not valid yet": {"nbf": at(31)},
-    "without a subject": {"sub": None},
-    "with an empty subject": {"sub": ""},
     "with a number as its subject (TRAPS 14)": {"sub": 5},
     "with a newline in its subject (TRAPS 26)": {"sub": "jane\nadmin"},
     "with a subject in other letters (TRAPS 16)": {"sub": "jаne"},
@@ -125,7 +107,7 @@ HOSTILE: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_a_token_with_other_claims_is_refused(people: People, hostile: str) -> None:
-    check_refused(people, people.token(**moments(people, HOSTILE[hostile])))  # type: ignore[arg-type]
+    check_refused(people, people.token(**moments(people.clock.seconds, HOSTILE[hostile])))
 
 
 @pytest.mark.parametrize(
