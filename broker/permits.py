@@ -6,7 +6,7 @@ from broker.feed.follower import Standpoint
 from broker.policy import Decision, Permit, PolicyRefusal, Question, asking
 from broker.quotas import quotas_of
 from broker.refusals import Refusals
-from broker.tasks import Exposure, Exposures, Told, untold
+from broker.tasks import Exposures, Told
 
 
 class Permits:
@@ -35,7 +35,9 @@ class Permits:
         decision = rules.policy.decide(asking.as_read(question, known)._replace(recent_refusals=refusals))
         if not decision.allowed:
             raise PolicyRefusal(decision, question.scope)
-        if untold(gained, task, standpoint.picture) != Exposure():
-            told = Told(rules.audiences_of_exposure(task, gained), rules.activation)
-            await self._exposures.expose(task, gained, standpoint.picture, scope=str(question.scope), told=told)
+
+        def tell() -> Told:
+            return Told(rules.audiences_of_exposure(task, gained), rules.activation)
+
+        await self._exposures.expose(task, gained, standpoint.picture, scope=str(question.scope), tell=tell)
         return decision

@@ -5,7 +5,7 @@ outlives the epoch, and committed as events, which is how every worker and every
 token that was decided before such an event, and would not have been given after it, is hit by it (`DESIGN.md` 3.18).
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from broker.audit import Audit, Record
@@ -75,14 +75,18 @@ class Exposures:
         root = await self._root(task.path[0], picture.epoch, classes)
         return root.exposure | _in(picture, task.path[0], classes)
 
-    async def expose(self, task: Task, gained: Exposure, picture: Picture, *, scope: str, told: Told) -> None:
+    async def expose(self, task: Task, gained: Exposure, picture: Picture, *, scope: str, tell: Callable[[], Told]) -> None:
         """Commit what the tree is about to be given to read, unless the picture has it; raise `Unavailable` if not certain.
+
+        `tell` says who hears of it, and is asked only where there is something new.
 
         The record first: whoever reads it in a later epoch knows of it, also where the events could not be committed.
         """
-        root, new = task.path[0], untold(gained, task, picture)
+        root = task.path[0]
+        new = gained.beyond(_in(picture, root, gained.labels))
         if new == Exposure():
             return
+        told = tell()
         names = [_TAINTED] * new.tainted + [f"{_LABEL}{label}" for label in sorted(new.labels)]
         shard = task_shard(root)
         record = Record(
@@ -117,11 +121,6 @@ class Exposures:
         ends, *names = reply[0], *(name.decode() for name in reply[1:])
         labels = frozenset(name.removeprefix(_LABEL) for name in names if name.startswith(_LABEL))
         return _Root(Exposure(_TAINTED in names, labels), ends)
-
-
-def untold(gained: Exposure, task: Task, picture: Picture) -> Exposure:
-    """Return what of this the picture does not have of the task's tree."""
-    return gained.beyond(_in(picture, task.path[0], gained.labels))
 
 
 def _in(picture: Picture, root: str, classes: Iterable[str]) -> Exposure:

@@ -32,7 +32,7 @@ def another(world: World) -> Exposures:
 
 async def expose(world: World, task: Task, gained: Exposure, audiences: tuple[str, ...] | None = None) -> None:
     whose = Told(audiences, world.broker.active.activation)
-    await world.broker.exposures.expose(task, gained, picture_of(world), scope=SCOPE, told=whose)
+    await world.broker.exposures.expose(task, gained, picture_of(world), scope=SCOPE, tell=lambda: whose)
 
 
 async def known(world: World, task: Task) -> Exposure:
@@ -72,7 +72,7 @@ async def test_what_is_known_is_not_committed_again(world: World) -> None:
     world.follow()
     whose = Told((CRM,), "evt_of_an_earlier_one")
     for gained in (exposure("pii"), exposure(tainted=True)):
-        await world.broker.exposures.expose(task, gained, picture_of(world), scope=SCOPE, told=whose)
+        await world.broker.exposures.expose(task, gained, picture_of(world), scope=SCOPE, tell=lambda: whose)
 
 
 async def test_it_is_told_by_an_event_for_each_thing_that_is_new(world: World) -> None:
@@ -153,7 +153,7 @@ async def test_another_configuration_than_the_one_that_said_who_hears_of_it_comm
     task = await world.declare()
     with pytest.raises(Unavailable) as refused:
         await world.broker.exposures.expose(
-            task, exposure(tainted=True), picture_of(world), scope=SCOPE, told=Told((), "evt_of_an_earlier_one")
+            task, exposure(tainted=True), picture_of(world), scope=SCOPE, tell=lambda: Told((), "evt_of_an_earlier_one")
         )
     assert refused.value.reason == "configuration_pending"
     assert told(world, CRM) == []
