@@ -7,6 +7,7 @@ Nothing else in the project takes a scope text apart. Matching is by whole segme
 import re
 from collections.abc import Iterable
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 from scopes.errors import InvalidScope
@@ -15,15 +16,17 @@ MAX_SCOPE_BYTES = 512
 
 _NAME = r"[a-z][a-z0-9_-]{0,62}"
 _SEGMENT = r"[A-Za-z0-9._~@+=-]{1,128}"
+_FIELD = rf"{_NAME}(?:\.{_NAME}){{0,3}}"
 _NAME_ONLY = re.compile(_NAME)
+_FIELD_ONLY = re.compile(_FIELD)
 _SCOPE = re.compile(
     rf"(?P<service>{_NAME}):(?P<type>{_NAME})/(?P<path>{_SEGMENT}(?:/{_SEGMENT})*)"
-    rf"#(?P<action>{_NAME})(?:\[(?P<fields>{_NAME}(?:,{_NAME})*)\])?"
+    rf"#(?P<action>{_NAME})(?:\[(?P<fields>{_FIELD}(?:,{_FIELD})*)\])?"
 )
 _PATTERN_SEGMENT = rf"(?:{_SEGMENT}|\*)"
 _PATTERN = re.compile(
     rf"(?P<service>{_NAME}):(?P<type>{_NAME})/(?P<path>(?:{_PATTERN_SEGMENT}/)*(?:{_PATTERN_SEGMENT}|\*\*))"
-    rf"#(?P<action>{_NAME})(?:\[(?P<fields>{_NAME}(?:,{_NAME})*)\])?"
+    rf"#(?P<action>{_NAME})(?:\[(?P<fields>{_FIELD}(?:,{_FIELD})*)\])?"
 )
 _RESOURCE = re.compile(rf"(?P<service>{_NAME}):(?P<type>{_NAME})/(?P<path>{_SEGMENT}(?:/{_SEGMENT})*)")
 _PREFIX = re.compile(rf"(?P<service>{_NAME})(?::(?P<type>{_NAME})(?:/(?P<path>{_SEGMENT}(?:/{_SEGMENT})*))?)?")
@@ -129,8 +132,22 @@ def _pattern(text: str) -> ScopePattern:
 
 
 def is_name(text: str) -> bool:
-    """Tell whether the text can name a service, a type, an action or a field."""
+    """Tell whether the text can name a service, a type or an action."""
     return _NAME_ONLY.fullmatch(text) is not None
+
+
+def is_field(text: str) -> bool:
+    """Tell whether the text can name a field: up to four names, each of what is inside the one before."""
+    return _FIELD_ONLY.fullmatch(text) is not None
+
+
+def one_inside_another(fields: Iterable[str]) -> tuple[str, str] | None:
+    """Return a field and one that is inside it, where there are such: what the one says, the other says as well."""
+    ordered = sorted(field.split(".") for field in fields)
+    for outer, inner in pairwise(ordered):
+        if inner[: len(outer)] == outer:
+            return ".".join(outer), ".".join(inner)
+    return None
 
 
 def canonical_prefix(text: str) -> str:
@@ -168,6 +185,8 @@ def _fields(text: str | None, whole: str) -> tuple[str, ...] | None:
     fields = tuple(sorted(text.split(",")))
     if len(set(fields)) != len(fields):
         raise InvalidScope(f"{whole!a} names a field twice")
+    if one_inside_another(fields) is not None:
+        raise InvalidScope(f"{whole!a} names a field and one that is inside it")
     return fields
 
 

@@ -5,13 +5,14 @@ import hashlib
 import ssl
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import httpx2
 import msgspec
 
 from scopes import claims as token_claims
+from scopes import fields as granted_fields
 from scopes import jose, ulid
 from scopes.acknowledgements import Acknowledgements
 from scopes.claims import TOKEN_TYPE, Claims
@@ -47,6 +48,7 @@ MAX_VERIFIED = 10_000
 _TYPES: frozenset[str | None] = frozenset({TOKEN_TYPE, f"application/{TOKEN_TYPE}"})
 _TIMEOUT = httpx2.Timeout(5.0)
 _POLL = 0.01
+_FIELDS_TOLD = 10
 
 Identity = Callable[[], str]
 """Returns the service's own workload assertion (a JWT-SVID); called anew each time it is shown, so it may rotate."""
@@ -74,10 +76,13 @@ class Grant(msgspec.Struct, frozen=True):
         return self.scope.fields
 
     def project(self, record: dict[str, Any]) -> dict[str, Any]:
-        """Return the record with the granted fields only; fields the record lacks stay absent."""
-        if self.scope.fields is None:
-            return dict(record)
-        return {field: record[field] for field in self.scope.fields if field in record}
+        """Return the record with the granted fields only, those inside others included; what it lacks stays absent."""
+        return dict(record) if self.scope.fields is None else granted_fields.project(record, self.scope.fields)
+
+    def check(self, record: Mapping[str, Any]) -> None:
+        """Raise `Denied` for a record to be written that has anything beyond the granted fields, inside others included."""
+        if self.scope.fields is not None:
+            _check_fields(granted_fields.beyond(record, self.scope.fields))
 
 
 class _Verified:
@@ -394,6 +399,11 @@ def _check_scope(token: _Verified, action: str, resource: str, fields: Iterable[
     # As text: a scope has one spelling, so what is written otherwise is another resource, or none.
     if token.resource != resource or scope.action != action:
         raise Denied("the token grants another action or another resource")
-    beyond = sorted(set(fields) - set(scope.fields)) if scope.fields is not None and fields else []
+    if scope.fields is not None:
+        _check_fields(sorted(set(fields) - set(scope.fields)))
+
+
+def _check_fields(beyond: Sequence[str]) -> None:
     if beyond:
-        raise Denied(f"the token does not grant the fields {', '.join(beyond)}")
+        more = f" and {len(beyond) - _FIELDS_TOLD} more" if len(beyond) > _FIELDS_TOLD else ""
+        raise Denied(f"the token does not grant the fields {', '.join(beyond[:_FIELDS_TOLD])}{more}")

@@ -13,7 +13,7 @@ from broker.toml_file import nearest
 from scopes.constraints import CONSTRAINTS
 from scopes.errors import InvalidDocument, InvalidScope
 from scopes.keys import TOKEN_ALGORITHMS, KeySet, thumbprint
-from scopes.scope import ScopePattern, is_name
+from scopes.scope import ScopePattern, is_field, is_name, one_inside_another
 
 MAX_TTL = 3600
 """The longest life of any token, in seconds, whatever is configured (`WIRE.md`, "The token")."""
@@ -21,6 +21,7 @@ MAX_TTL = 3600
 ROLES = frozenset({"admin", "operator", "auditor"})
 
 _NAME_RULE = "a name is a small letter and at most 62 of a-z, 0-9, _ and -"
+_FIELD_RULE = f"up to four names with dots between them, each inside the one before; {_NAME_RULE}"
 
 
 def problems_of(content: Content) -> Iterator[str]:
@@ -76,8 +77,12 @@ def _services(content: Content) -> Iterator[str]:
 
 
 def _resource_type(resource: ResourceType, where: str, name: str) -> Iterator[str]:
-    names = [name, *resource.fields, *resource.actions]
+    names = [name, *resource.actions]
     yield from (f"{where}: {name!r}: {_NAME_RULE}" for name in names if not is_name(name))
+    yield from (f"{where}.fields: {field!r}: {_FIELD_RULE}" for field in resource.fields if not is_field(field))
+    nested = one_inside_another(resource.fields)
+    if nested is not None:
+        yield f"{where}.fields: {nested[1]} is inside {nested[0]}; name the parts of {nested[0]}, or all of it"
     if not resource.actions:
         yield f"{where}: has no actions, so nothing could ever be granted on it"
     for action_name, action in resource.actions.items():

@@ -36,14 +36,17 @@ class Protected:
         resource, _, action = scope.partition("#")
         return f"{self.url}/{resource.partition(':')[2]}/{action.partition('[')[0]}"
 
-    def answer(self, method: str, path: str, sent: list[tuple[str, str]]) -> tuple[int, dict[str, str], dict[str, Any]]:
-        """Return status, header fields and body."""
+    def answer(
+        self, method: str, path: str, sent: list[tuple[str, str]], record: Mapping[str, Any]
+    ) -> tuple[int, dict[str, str], dict[str, Any]]:
+        """Return status, header fields and body; `record` is what is to be written."""
         resource, _, action = path.strip("/").rpartition("/")
         resource = f"{self.name}:{resource}"
         try:
             token, proof = presented(sent)
             request = {"method": method, "url": self.url + path}
             grant = self.verifier.verify(token, action=action, resource=resource, proof=proof, **request)
+            grant.check(record)
         except VerificationError as refusal:
             return refusal.status, challenge(refusal), {"error": refusal.code}
         self.done.append(f"{resource}#{action}")
@@ -53,7 +56,8 @@ class Protected:
 def _handler_of(service: Protected) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            status, fields, body = service.answer(self.command, self.path, self.headers.items())
+            sent = json.loads(self.rfile.read(int(self.headers.get("Content-Length") or 0)) or b"{}")
+            status, fields, body = service.answer(self.command, self.path, self.headers.items(), sent)
             self.send_response(status)
             for field in fields.items():
                 self.send_header(*field)

@@ -277,7 +277,7 @@ async def test_health_wants_every_field_named(opened: Open) -> None:
 
 async def test_people_reads_no_file_for_who_is_no_longer_of_the_people_team(opened: Open) -> None:
     """What a token of the provider says of somebody's groups counts for the task it was shown for, and no other."""
-    world, leave = opened("people"), "hr:employee/e-118#read[leave]"
+    world, leave = opened("people"), "hr:employee/e-118#read[leave.days]"
     petra = await world.begin("people-bot", "answer-employee", user="corp:petra", groups=["people-team"])
     assert world.honours(await world.ask(petra, leave))
     moved = await world.begin("people-bot", "answer-employee", user="corp:petra", groups=["sales"])

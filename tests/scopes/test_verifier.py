@@ -64,6 +64,22 @@ def test_a_grant_without_fields_gives_a_copy_of_the_whole_record(verifier, make_
     assert grant.project(record) is not record
 
 
+def test_a_grant_refuses_to_write_what_it_has_no_field_for(verifier, make_token):
+    """TRAPS 14."""
+    grant = read(verifier, make_token(**of_scope(f"{RESOURCE}#read[customer.name,subject]")))
+    grant.check({"subject": "Help", "customer": {"name": "Jane"}})
+    with pytest.raises(Denied, match=r"grant the fields customer\.email, number$"):
+        grant.check({"customer": {"name": "Jane", "email": "jane@example.com"}, "number": 17})
+    read(verifier, make_token(**of_scope(f"{RESOURCE}#read"))).check({"number": 17})
+
+
+def test_a_refusal_of_very_many_fields_stays_short(verifier, make_token):
+    grant = read(verifier, make_token())
+    with pytest.raises(Denied, match=r" and 99990 more$") as denied:
+        grant.check({f"{number:x<1000}": 1 for number in range(100_000)})
+    assert len(str(denied.value)) < 1000
+
+
 def test_a_text_for_a_list_of_fields_is_not_taken_for_its_letters(verifier, make_token):
     with pytest.raises(Denied):
         read(verifier, make_token(), fields="subject")

@@ -65,7 +65,7 @@ class _Maker:
         return Case(kinds, types, self._rules(kinds), "prod" if self._mostly(4) else "test", tasks, opened, asked)
 
     def _kind(self, service: str, type: str) -> Kind:
-        fields = tuple((name, self._data_classes()) for name in "abc"[: self._chance.randint(0, 3)])
+        fields = tuple((name, self._data_classes()) for name in ("a", "b.a", "b.c")[: self._chance.randint(0, 3)])
         names = {"read", *self._some(sorted(_LEVELS))}
         actions = tuple(self._action(name, tuple(field for field, _ in fields)) for name in sorted(names))
         environment = "prod" if service == "crm" else "test"

@@ -50,7 +50,7 @@ class Kind(NamedTuple):
     @property
     def text(self) -> str:
         """Write it for the registry."""
-        fields = ", ".join(f"{name} = {_list(classes)}" for name, classes in self.fields)
+        fields = ", ".join(f'"{name}" = {_list(classes)}' for name, classes in self.fields)
         return "\n".join(
             [
                 f"[services.{self.service}.resources.{self.type}]",

@@ -8,6 +8,7 @@ from tests.broker.registry.catalogue import AGENT, KEY, OPERATOR, SERVICE, TASK,
 
 OTHER_AGENT = AGENT.replace("agents.bot", "agents.other")
 NAME_RULE = "a name is a small letter and at most 62 of a-z, 0-9, _ and -"
+FIELD_RULE = f"up to four names with dots between them, each inside the one before; {NAME_RULE}"
 
 
 def changed(old: str, new: str) -> str:
@@ -203,8 +204,20 @@ def changed(old: str, new: str) -> str:
         pytest.param(
             "{ subject = []",
             "{ Subject = [], subject = []",
-            f"services.crm.resources.ticket: 'Subject': {NAME_RULE}",
+            f"services.crm.resources.ticket.fields: 'Subject': {FIELD_RULE}",
             id="a field's name",
+        ),
+        pytest.param(
+            "{ subject = []",
+            '{ "customer..email" = [], subject = []',
+            f"services.crm.resources.ticket.fields: 'customer..email': {FIELD_RULE}",
+            id="a field inside nothing",
+        ),
+        pytest.param(
+            "{ subject = []",
+            '{ "subject.text" = [], subject = []',
+            "services.crm.resources.ticket.fields: subject.text is inside subject; name the parts of subject, or all of it",
+            id="a field inside another",
         ),
         pytest.param(
             "reply = {",
