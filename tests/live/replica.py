@@ -15,6 +15,8 @@ from tests.broker.redis_server import free_port
 ROOT = Path(__file__).parents[2]
 _PATIENCE = 1_500
 """How often to look, every fiftieth of a second, whether a process has come as far as it should."""
+_ASKED_OF_EACH = 8
+"""How often to ask for each worker, where there are more: the system deals out connections, and each has to be ready."""
 
 
 class Replica:
@@ -24,6 +26,7 @@ class Replica:
         self, folder: Path, *, workers: int = 1, port: int | None = None, trusted: ssl.SSLContext | None = None
     ) -> None:
         """Start it; with its own certificate where there are authorities to be `trusted` for it."""
+        self._workers = workers
         self.port = port or free_port()
         self.url = f"https://localhost:{self.port}" if trusted is not None else f"http://127.0.0.1:{self.port}"
         self._trusted = trusted
@@ -40,7 +43,7 @@ class Replica:
     def wait_until_ready(self) -> "Replica":
         pause = threading.Event()
         for _ in range(_PATIENCE):
-            if self._is_ready():
+            if all(self._is_ready() for _ in range(self._workers * _ASKED_OF_EACH if self._workers > 1 else 1)):
                 return self
             assert self._process.poll() is None, "the replica ended by itself"
             pause.wait(0.02)
