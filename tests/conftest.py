@@ -1,5 +1,6 @@
 """What no test is about and every test would pay for: a disk that has written, what was read before, coverage twice."""
 
+import contextlib
 import functools
 import os
 import ssl
@@ -42,14 +43,22 @@ def pytest_runtest_protocol(item: pytest.Function) -> Generator[None, object, ob
     and fakeredis is very much of it. What is tried with a hundred examples is not measured a hundred times, nor is a test of
     the broker with all its cases: its floor leaves room for what the first does not reach.
     """
-    measuring = Coverage.current() if not _is_measured(item) else None
-    if measuring is None:
+    with contextlib.nullcontext() if _is_measured(item) else _unmeasured():
         return (yield)
-    measuring.stop()
+
+
+@contextlib.contextmanager
+def _unmeasured() -> Iterator[None]:
+    """Measure nothing: in a process of several there is a measuring beneath the one that counts, and it would go on."""
+    stopped = []
+    while (measuring := Coverage.current()) is not None:
+        measuring.stop()
+        stopped.append(measuring)
     try:
-        return (yield)
+        yield
     finally:
-        measuring.start()
+        for measuring in reversed(stopped):
+            measuring.start()
 
 
 def _is_measured(item: pytest.Function) -> bool:
