@@ -71,6 +71,25 @@ async def test_after_the_agents_last_day_nothing_is_written(world: World, late: 
     assert await kinds_recorded(world) == ["task.opened"]
 
 
+async def test_in_the_last_second_of_the_agents_last_day_it_is_the_agent_that_has_ended(world: World) -> None:
+    """A token that would expire in the second of its issue is none, and what is over is not the task."""
+    task = await world.declare()
+    world.clock.hold()
+    last = world.clock.now().wall // 1000 * 1000 + 999
+    with pytest.raises(AgentEnded):
+        await world.broker.leases.issue(new_lease(world, task, last=last))
+
+
+async def test_what_counts_leases_goes_by_itself(world: World) -> None:
+    """The indexes of an epoch are of no use to the next, and nobody comes back for them."""
+    bounds = ("live_leases", "live_leases_of_task_type", "live_leases_of_task", "leases_per_minute_of_task_type")
+    lease = await written(world, await world.declare(), limits=dict.fromkeys(bounds, 5))
+    agents, types, tasks = lease.volumes
+    for index in (agents.live, types.live, tasks.live):
+        assert LONGEST < world.backend.client.pttl(index) <= 7_200_000
+    assert 60_000 < world.backend.client.pttl(types.rate) <= 120_000
+
+
 async def test_a_lease_and_its_audit_record_are_written_together(world: World) -> None:
     """The record is never after the token (TRAPS 26)."""
     await written(world, await world.declare())
@@ -98,8 +117,12 @@ async def test_a_lease_that_has_ended_is_not_written_again(world: World, how: st
 
 
 async def test_a_lease_whose_time_is_over_is_not_written_again_though_nobody_swept_it(world: World) -> None:
-    lease = await written(world, await world.declare(), longest=5_000)
-    world.advance(5_000)
+    world.clock.hold()
+    lease = new_lease(world, await world.declare(), longest=5_000)
+    times = await world.broker.leases.issue(lease)
+    world.advance(times.expires * 1000 - 1 - world.clock.now().wall)
+    assert await world.broker.leases.issue(lease) == times
+    world.advance(1)
     with pytest.raises(LeaseEnded):
         await world.broker.leases.issue(lease)
 
