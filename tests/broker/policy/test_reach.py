@@ -373,3 +373,22 @@ def test_each_record_that_a_head_names_is_reached(tmp_path: Path) -> None:
 def test_a_policy_about_whatever_there_is_is_about_records_too(tmp_path: Path) -> None:
     (row,) = Reach(trials_of(tmp_path, SMALL, '@id("all") permit (principal, action, resource);')).rows()
     assert row.ways == ({},)
+
+
+@pytest.mark.parametrize(
+    ("condition", "needed"),
+    [
+        ('context.reductions.contains("read-only")', "no reduction to read-only"),
+        ('context.reductions.contains("draft-only")', "no reduction to draft-only"),
+        ("context.task.tainted", "an untainted tree"),
+        ("context.approved", "no approval"),
+        ('context.proof == "none"', "a proof"),
+        ("context.task.depth > 0", "no task above it"),
+        ("context has user", "no user"),
+    ],
+)
+def test_of_what_is_forbidden_in_one_case_only_the_contrary_is_needed(tmp_path: Path, condition: str, needed: str) -> None:
+    permit = '@id("all") permit (principal is Agent, action, resource is Record);'
+    forbid = f'@id("some") forbid (principal is Agent, action, resource is Record) when {{ {condition} }};'
+    (row,) = Reach(trials_of(tmp_path, SMALL, permit, forbid)).rows()
+    assert [needs.said(way, row.domains) for way in row.ways] == [(needed,)]
