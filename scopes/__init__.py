@@ -18,10 +18,11 @@ from scopes.errors import (
     Unconfirmed,
     VerificationError,
 )
+from scopes.grant import Grant
 from scopes.headers import challenge, presented
 from scopes.replays import ReplayStore
 from scopes.scope import Resource, Scope
-from scopes.verifier import Grant, Verifier
+from scopes.verifier import Verifier
 
 __all__ = [
     "AlreadyUsed",

@@ -3,12 +3,14 @@
 `customer.email` is the `email` of the object `customer`, or of every object in it. With a granted field goes all that it holds.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from scopes.errors import Denied
 from scopes.scope import is_name
 
 _NAME_TOLD = 64
+_FIELDS_TOLD = 10
 
 _Parts = dict[str, "_Parts"]
 """The granted parts of an object by name; a name with nothing below it is granted with all that it holds."""
@@ -25,6 +27,13 @@ def beyond(record: Mapping[str, Any], fields: Iterable[str]) -> list[str]:
     Something else in the place of an object or a list that is granted in parts would replace the other parts: it is beyond.
     """
     return list(dict.fromkeys(_beyond(record, _parts(fields), "")))
+
+
+def refuse(beyond: Sequence[str]) -> None:
+    """Raise `Denied` for fields that a token does not grant, and name the first of them; return where there are none."""
+    if beyond:
+        more = f" and {len(beyond) - _FIELDS_TOLD} more" if len(beyond) > _FIELDS_TOLD else ""
+        raise Denied(f"the token does not grant the fields {', '.join(beyond[:_FIELDS_TOLD])}{more}")
 
 
 def _parts(fields: Iterable[str]) -> _Parts:

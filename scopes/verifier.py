@@ -5,11 +5,9 @@ import hashlib
 import ssl
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable
 
 import httpx2
-import msgspec
 
 from scopes import claims as token_claims
 from scopes import fields as granted_fields
@@ -31,10 +29,10 @@ from scopes.errors import (
     Unconfirmed,
 )
 from scopes.feed import Feed
+from scopes.grant import Grant
 from scopes.holder import Shown, check_certificate, proven
 from scopes.issuer_keys import IssuerKeys
 from scopes.keys import VerificationKey
-from scopes.levels import Level
 from scopes.replays import Replays, ReplayStore, spend_everywhere
 from scopes.revocations import Picture, Revocable, revocable
 from scopes.scope import Scope
@@ -48,41 +46,9 @@ MAX_VERIFIED = 10_000
 _TYPES: frozenset[str | None] = frozenset({TOKEN_TYPE, f"application/{TOKEN_TYPE}"})
 _TIMEOUT = httpx2.Timeout(5.0)
 _POLL = 0.01
-_FIELDS_TOLD = 10
 
 Identity = Callable[[], str]
 """Returns the service's own workload assertion (a JWT-SVID); called anew each time it is shown, so it may rotate."""
-
-
-class Grant(msgspec.Struct, frozen=True):
-    """What a verified token allows its holder to do here. `expires` is in seconds since the Unix epoch.
-
-    With a `consumable` it allows nothing before `Verifier.consume` has returned.
-    """
-
-    agent: str
-    workload: str
-    user: str | None
-    task: str
-    lease: str
-    scope: Scope
-    level: Level
-    expires: int
-    consumable: Consumable | None = None
-
-    @property
-    def fields(self) -> tuple[str, ...] | None:
-        """The granted fields, sorted; `None` where the resource type has none, and the whole record is granted."""
-        return self.scope.fields
-
-    def project(self, record: dict[str, Any]) -> dict[str, Any]:
-        """Return the record with the granted fields only, those inside others included; what it lacks stays absent."""
-        return dict(record) if self.scope.fields is None else granted_fields.project(record, self.scope.fields)
-
-    def check(self, record: Mapping[str, Any]) -> None:
-        """Raise `Denied` for a record to be written that has anything beyond the granted fields, inside others included."""
-        if self.scope.fields is not None:
-            _check_fields(granted_fields.beyond(record, self.scope.fields))
 
 
 class _Verified:
@@ -400,10 +366,4 @@ def _check_scope(token: _Verified, action: str, resource: str, fields: Iterable[
     if token.resource != resource or scope.action != action:
         raise Denied("the token grants another action or another resource")
     if scope.fields is not None:
-        _check_fields(sorted(set(fields) - set(scope.fields)))
-
-
-def _check_fields(beyond: Sequence[str]) -> None:
-    if beyond:
-        more = f" and {len(beyond) - _FIELDS_TOLD} more" if len(beyond) > _FIELDS_TOLD else ""
-        raise Denied(f"the token does not grant the fields {', '.join(beyond[:_FIELDS_TOLD])}{more}")
+        granted_fields.refuse(sorted(set(fields) - set(scope.fields)))

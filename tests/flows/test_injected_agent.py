@@ -6,17 +6,14 @@ What it was told is lost on everything that changes or sends something, from the
 import asyncio
 import re
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import pytest
-import pytest_asyncio
 
 from broker import private_key_file
 from broker.client import Agent, Operator, Refused, Task
-from broker.client.agent import identity_file
 from broker.client.answers import AuditRecord
 from tests.broker.cli.served import Served
 from tests.flows.protected import Protected
@@ -122,14 +119,6 @@ def mail(served: Served) -> Iterator[Protected]:
     made = Protected("mail", served.url, "https://mail.example.com", {})
     yield made
     made.close()
-
-
-@pytest_asyncio.fixture
-async def agent(served: Served) -> AsyncIterator[Agent]:
-    services = httpx2.AsyncClient(trust_env=False)
-    agent = Agent(served.url, identity_file(served.identity), services=services)
-    async with services, agent:
-        yield agent
 
 
 async def obey(task: Task, text: str, *services: Protected) -> dict[str, tuple[str, tuple[str, ...]]]:

@@ -1,15 +1,13 @@
 """Fields inside others, from the registry into the token and at a real service: for what is read and what is written (D3)."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-import pytest_asyncio
 
 from broker.client import Agent, Refused
-from broker.client.agent import identity_file
 from tests.broker.cli.served import Served
 from tests.flows.protected import Protected
 
@@ -65,14 +63,6 @@ def shop(served: Served) -> Iterator[Protected]:
     made = Protected("shop", served.url, "https://shop.example.com", {ORDER: RECORD})
     yield made
     made.close()
-
-
-@pytest_asyncio.fixture
-async def agent(served: Served) -> AsyncIterator[Agent]:
-    services = httpx2.AsyncClient(trust_env=False)
-    agent = Agent(served.url, identity_file(served.identity), services=services)
-    async with services, agent:
-        yield agent
 
 
 async def sent(agent: Agent, shop: Protected, scope: str, record: dict[str, Any] | None = None) -> httpx2.Response:

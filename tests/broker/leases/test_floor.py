@@ -4,7 +4,7 @@ import pytest
 
 from broker.errors import Unavailable
 from broker.store import shard_of
-from tests.broker.leases.written import decision_class, new_lease
+from tests.broker.leases.written import decision_class, new_lease, status_of
 from tests.broker.world import World
 
 EARLIER, LATER = "0" * 26, "7" + "Z" * 25
@@ -51,4 +51,5 @@ async def test_only_what_was_decided_at_the_floor_or_above_it_is_written(
 async def test_each_shard_has_a_floor_of_its_own(world: World) -> None:
     task = await world.declare()
     await world.broker.leases.raise_floor(shard_of("support-bot") ^ 1, LATER, 1)
-    await world.broker.leases.issue(new_lease(world, task))
+    await world.broker.leases.issue(lease := new_lease(world, task))
+    assert await status_of(world, lease) == "live"

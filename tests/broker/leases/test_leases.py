@@ -80,16 +80,6 @@ async def test_in_the_last_second_of_the_agents_last_day_it_is_the_agent_that_ha
         await world.broker.leases.issue(new_lease(world, task, last=last))
 
 
-async def test_what_counts_leases_goes_by_itself(world: World) -> None:
-    """The indexes of an epoch are of no use to the next, and nobody comes back for them."""
-    bounds = ("live_leases", "live_leases_of_task_type", "live_leases_of_task", "leases_per_minute_of_task_type")
-    lease = await written(world, await world.declare(), limits=dict.fromkeys(bounds, 5))
-    agents, types, tasks = lease.volumes
-    for index in (agents.live, types.live, tasks.live):
-        assert LONGEST < world.backend.client.pttl(index) <= 7_200_000
-    assert 60_000 < world.backend.client.pttl(types.rate) <= 120_000
-
-
 async def test_a_lease_and_its_audit_record_are_written_together(world: World) -> None:
     """The record is never after the token (TRAPS 26)."""
     await written(world, await world.declare())

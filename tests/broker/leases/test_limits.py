@@ -6,7 +6,7 @@ import pytest
 
 from broker.errors import LimitReached
 from broker.leases import TaskClosed
-from tests.broker.leases.written import decision_class, new_lease, picture_of, written
+from tests.broker.leases.written import LONGEST, decision_class, new_lease, picture_of, written
 from tests.broker.recorded import kinds_recorded
 from tests.broker.world import World
 
@@ -145,3 +145,13 @@ async def test_the_limits_of_a_type_are_of_all_tasks_of_it_and_of_no_other_type(
         await written(world, await world.declare(), limits=limits)
     assert (await outcomes(written(world, await world.declare(), limits=limits)))[0] == 0
     assert (await outcomes(written(world, await world.declare("single-ticket"), limits=limits)))[0] == 1
+
+
+async def test_what_counts_leases_goes_by_itself(world: World) -> None:
+    """The indexes of an epoch are of no use to the next, and nobody comes back for them."""
+    bounds = ("live_leases", "live_leases_of_task_type", "live_leases_of_task", "leases_per_minute_of_task_type")
+    lease = await written(world, await world.declare(), limits=dict.fromkeys(bounds, 5))
+    agents, types, tasks = lease.volumes
+    for index in (agents.live, types.live, tasks.live):
+        assert LONGEST < world.backend.client.pttl(index) <= 7_200_000
+    assert 60_000 < world.backend.client.pttl(types.rate) <= 120_000
