@@ -69,13 +69,16 @@ def _beyond(record: Mapping[str, Any], parts: _Parts, path: str) -> Iterator[str
 
 
 def _beyond_inside(value: Any, parts: _Parts, path: str) -> Iterator[str]:
-    if isinstance(value, Mapping):
-        yield from _beyond(value, parts, f"{path}.")
-    elif isinstance(value, list | tuple):
-        for each in value:
-            yield from _beyond_inside(each, parts, path)
-    else:
-        yield path
+    # Not by recursion: how deep lists are in one another is for whoever sends the record to say.
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, Mapping):
+            yield from _beyond(each, parts, f"{path}.")
+        elif isinstance(each, list | tuple):
+            waiting.extend(reversed(each))
+        else:
+            yield path
 
 
 def _foreign(name: object) -> str:

@@ -71,6 +71,14 @@ def test_a_name_that_no_field_has_is_beyond_and_told_in_letters_that_forge_nothi
     assert told.isprintable()
 
 
+def test_lists_in_lists_without_end_are_refused_like_anything_else() -> None:
+    """A sender that nests them deeper than a program can call itself gets an answer, and no fault of ours."""
+    nested: Any = "x"
+    for _ in range(100_000):
+        nested = [nested]
+    assert beyond({"customer": nested}, ("customer.name",)) == ["customer"]
+
+
 def test_a_tuple_is_a_list_of_what_it_holds() -> None:
     assert project({"comments": ({"text": "One", "author": "joe"},)}, ("comments.text",)) == {"comments": [{"text": "One"}]}
 
